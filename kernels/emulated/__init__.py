@@ -1,0 +1,1 @@
+"""CANN's documented semantics on the CPU, for exactly the operators that the cann faces call."""

@@ -1,0 +1,202 @@
+"""The net below everything: PyTorch's own CPU operator, on shared memory, with its gradient.
+
+Tensors cross over by DLPack without a copy. When a gradient will be wanted, the call is one node of
+MindSpore's graph whose backward asks PyTorch's autograd. Each call is counted (`runtime.fallbacks()`).
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch as real
+
+from hf_ascend.runtime import counters
+
+from . import _dtypes
+from ._ms import ON_CPU, MsFunction, MsTensor, TensorPy, executor, refuse_capture
+
+_TO_REAL = {d.name: getattr(real, d.name) for d in (*_dtypes.ALL, *_dtypes.ABSENT.values()) if hasattr(real, d.name)}
+
+
+def to_real(x: Any) -> real.Tensor:
+    """The PyTorch tensor on the memory of a MindSpore tensor (copied only if DLPack cannot express it)."""
+    refuse_capture(x)
+    x = MsTensor.data.__get__(x)
+    if not x.shape or not x.is_contiguous() or 0 in x.shape or x.dtype in _COPIED:
+        return real.from_numpy(x.asnumpy().copy()).reshape(x.shape) if x.dtype != _BF16 else _bf16(x)
+    return real.from_dlpack(MsTensor.to_dlpack(x))
+
+
+_COPIED = {
+    _dtypes.bool.ms,
+    _dtypes.complex64.ms,
+    _dtypes.complex128.ms,
+    _dtypes.uint16.ms,
+    _dtypes.uint32.ms,
+    _dtypes.uint64.ms,
+}
+_BF16 = _dtypes.bfloat16.ms
+
+
+def _bf16(x: Any) -> real.Tensor:
+    if 0 in x.shape:
+        return real.empty(x.shape, dtype=real.bfloat16)
+    flat = x.contiguous().reshape((-1,))
+    return real.from_dlpack(MsTensor.to_dlpack(flat)).reshape(x.shape).clone()
+
+
+def from_real(t: real.Tensor) -> Any:
+    """The MindSpore tensor on the memory of a PyTorch tensor."""
+    t = t.detach()
+    if t.layout is not real.strided:
+        raise NotImplementedError(f"a tensor of layout {t.layout} has no MindSpore counterpart; call .to_dense() first")
+    t = t.cpu().contiguous().resolve_conj().resolve_neg()
+    if t.dtype is real.bfloat16:
+        if t.numel() == 0 or t.dim() == 0:
+            return MsTensor.from_numpy(t.float().numpy()).astype(_BF16)
+        return MsTensor.from_dlpack(real.utils.dlpack.to_dlpack(t))
+    return MsTensor.from_numpy(t.numpy())
+
+
+def _is_ms(x: Any) -> bool:
+    return isinstance(x, TensorPy)
+
+
+def _convert(x: Any, tensors: list[Any]) -> Any:
+    """`x` for PyTorch; MindSpore tensors are appended to `tensors` and become placeholders."""
+    if _is_ms(x):
+        tensors.append(x)
+        return _Slot(len(tensors) - 1)
+    if isinstance(x, _dtypes.dtype):
+        return _TO_REAL[x.name]
+    if type(x).__module__.startswith("hf_ascend.torch"):
+        if type(x).__name__ == "device":
+            return real.device("cpu")
+        if type(x).__name__ == "Size":
+            return tuple(x)
+        if type(x).__name__ == "Generator":
+            return x.real
+    if isinstance(x, (list, tuple)):
+        made = [_convert(v, tensors) for v in x]
+        return type(x)(*made) if hasattr(x, "_fields") else type(x)(made)
+    if isinstance(x, dict):
+        return {k: _convert(v, tensors) for k, v in x.items()}
+    return x
+
+
+class _Slot:
+    __slots__ = ("index",)
+
+    def __init__(self, index: int):
+        self.index = index
+
+
+def _fill(x: Any, tensors: list[real.Tensor]) -> Any:
+    if isinstance(x, _Slot):
+        return tensors[x.index]
+    if isinstance(x, (list, tuple)):
+        return (
+            type(x)(_fill(v, tensors) for v in x)
+            if not hasattr(x, "_fields")
+            else type(x)(*(_fill(v, tensors) for v in x))
+        )
+    if isinstance(x, dict):
+        return {k: _fill(v, tensors) for k, v in x.items()}
+    return x
+
+
+def _flatten(x: Any, out: list[real.Tensor]) -> Any:
+    """Collects the PyTorch tensors of a result; returns its structure with slots."""
+    if isinstance(x, real.Tensor):
+        out.append(x)
+        return _Slot(len(out) - 1)
+    if isinstance(x, (list, tuple)):
+        made = [_flatten(v, out) for v in x]
+        if hasattr(x, "_fields") or hasattr(type(x), "n_fields"):
+            return _named(x, made)
+        return type(x)(made)
+    if isinstance(x, dict):
+        return {k: _flatten(v, out) for k, v in x.items()}
+    if isinstance(x, real.dtype):
+        return _dtypes.as_dtype(x)
+    return x
+
+
+def _named(x: Any, made: list[Any]) -> Any:
+    import collections
+
+    fields = getattr(x, "_fields", None) or [
+        n
+        for n in dir(type(x))
+        if not n.startswith("_") and n not in ("count", "index", "n_fields", "n_sequence_fields", "n_unnamed_fields")
+    ]
+    by_id = {id(v): m for v, m in zip(x, made, strict=True)}
+    order = sorted(fields, key=lambda f: [id(v) for v in x].index(id(getattr(x, f))))
+    return collections.namedtuple(type(x).__name__, order)(*(by_id[id(v)] for v in x))
+
+
+def _differentiable(x: real.Tensor) -> bool:
+    return x.is_floating_point() or x.is_complex()
+
+
+class _TorchCall(MsFunction):
+    """One PyTorch call as a node of MindSpore's autograd graph."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Any, box: list[Any], *tensors: Any) -> Any:
+        leaves = [to_real(t) for t in tensors]
+        wanted = [i for i, t in enumerate(tensors) if t._requires_grad and _differentiable(leaves[i])]
+        leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(leaves)]
+        flat: list[real.Tensor] = []
+        with real.enable_grad():
+            box.append(_flatten(call(leaves), flat))
+        ctx.leaves, ctx.wanted, ctx.flat = leaves, wanted, flat
+        results = tuple(from_real(t) for t in flat)
+        ctx.mark_non_differentiable(*(r for r, t in zip(results, flat, strict=True) if not t.requires_grad))
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        pairs = [(t, to_real(g)) for t, g in zip(ctx.flat, grads, strict=True) if t.requires_grad and g is not None]
+        inputs = [ctx.leaves[i] for i in ctx.wanted]
+        out: list[Any] = [None] * (len(ctx.leaves) + 2)
+        if pairs and inputs:
+            found = real.autograd.grad(
+                [t for t, _ in pairs], inputs, [g.to(t.dtype) for t, g in pairs], allow_unused=True, retain_graph=True
+            )
+            for i, g in zip(ctx.wanted, found, strict=True):
+                out[i + 2] = None if g is None else from_real(g)
+        return tuple(out)
+
+
+def _caller() -> str:
+    """The first frame outside the stand-in, for messages."""
+    frame = sys._getframe(1)
+    while frame is not None and "/shims/torch/" in frame.f_code.co_filename:
+        frame = frame.f_back  # type: ignore[assignment]
+    return f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def run(name: str, fn: Callable[..., Any], /, *args: Any, reason: str = "not registered", **kwargs: Any) -> Any:
+    """Run PyTorch's `fn` on MindSpore tensors and return MindSpore tensors."""
+    if not ON_CPU:
+        raise NotImplementedError(f"torch.{name} has no implementation on Ascend{_caller()}: {reason}")
+    tensors: list[Any] = []
+    plan = _convert(args, tensors), _convert(kwargs, tensors)
+
+    def call(reals: list[real.Tensor]) -> Any:
+        a, k = _fill(plan, reals)
+        return fn(*a, **k)
+
+    if any(t._requires_grad for t in tensors) and executor.enable_grad():
+        box: list[Any] = []
+        results = _TorchCall.apply(call, box, *tensors)
+        results = results if isinstance(results, tuple) else (results,)
+        out = _fill(box[0], list(results))
+    else:
+        flat: list[real.Tensor] = []
+        with real.no_grad():
+            shape = _flatten(call([to_real(t) for t in tensors]), flat)
+        out = _fill(shape, [from_real(t) for t in flat])
+    counters.count_fallback(name, reason, _caller())
+    return out
