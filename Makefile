@@ -15,20 +15,20 @@ help:
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml setup.py
+.venv/installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -c 'import torch' 2>/dev/null \
 	  || $(BIN)/pip install --disable-pip-version-check --quiet "$(TORCH)" \
 	  || { echo "$(TORCH) is not in pip's indexes; installing $(TORCH_ANY), which may bring CUDA (see the README)"; \
 	       $(BIN)/pip install --disable-pip-version-check "$(TORCH_ANY)"; }
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[test,demo]'
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[test,demo]'
 	touch $@
 
 # timm brings torchvision, and transformers fails where that does not fit torch (PyPI's build beside torch's CPU build):
 # then it goes to a folder of its own, which only the tests of timm see. With torch's version named, pip leaves torch be.
 .venv/conformance: .venv/installed
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[conformance]'
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[timm]' \
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[conformance,train]'
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[timm]' \
 	  "torch==$$($(BIN)/python -c 'import torch; print(torch.__version__)')" \
 	  || echo "timm or its torchvision is not in pip's indexes: its tests are skipped"
 	$(BIN)/python -c 'import torchvision' 2>/dev/null || ! $(BIN)/pip show --quiet torchvision 2>/dev/null \

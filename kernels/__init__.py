@@ -6,6 +6,8 @@
     kernels.rms_norm(x, weight, eps=1e-6)                                             # (..., H) -> (..., H)
     kernels.rotary(query, key, cos, sin, style="half")                                # two tensors, shapes as given
 
+    kernels.adamw(params, grads, ms, vs, [], steps, lr=1e-3, ...)                     # in place, all parameters at once
+
     kernels.report()                       # which face ran, what fell back and why
     with kernels.use("emulated"): ...      # the Ascend code path, with CANN's documented semantics on the CPU
 
@@ -28,11 +30,12 @@ emulation into `emulated/`. Plug it in at one of upstream's seams (`seams.py`), 
 from .contract import Arg, Contract, ContractError, Size
 from .registry import KERNELS, Kernel, mode, report, reset_report, use
 
+adamw = Kernel("adamw")
 attention = Kernel("attention")
 rms_norm = Kernel("rms_norm")
 rotary = Kernel("rotary")
 
 __all__ = [
-    "KERNELS", "Arg", "Contract", "ContractError", "Kernel", "Size", "attention", "mode", "report", "reset_report",
+    "KERNELS", "Arg", "Contract", "ContractError", "Kernel", "Size", "adamw", "attention", "mode", "report", "reset_report",
     "rms_norm", "rotary", "use",
 ]  # fmt: skip

@@ -33,6 +33,12 @@ def _no_batch_in_mode_1(shapes: dict[str, tuple[int, ...]], options: Mapping[str
     return f"mode 1 takes cos (1, 1, S, D), got {shapes['cos']}" if mixed else None
 
 
+def _same_shapes(shapes: dict[str, tuple[int, ...]], options: Mapping[str, Any]) -> str | None:
+    """Everything but the step has the shape of the parameter."""
+    odd = [f"{n} {s}" for n, s in shapes.items() if n != "step" and s != shapes["var"]]
+    return f"var has shape {shapes['var']}, but {', '.join(odd)}" if odd else None
+
+
 def epsilon_in_range(shapes: dict[str, tuple[int, ...]], options: Mapping[str, Any]) -> str | None:
     """epsilon lies in (0, 1]."""
     epsilon = options.get("epsilon", options.get("eps", 1e-6))
@@ -110,6 +116,24 @@ ROTARY_POSITION_EMBEDDING = Contract(
     source="mindspore.ops.rotary_position_embedding (layout table)",
 )
 
+ADAMW = Contract(
+    "AdamW",
+    {
+        "var": Arg(("* H", ""), FLOAT, meaning="written"),
+        "m": Arg(("* H", ""), FLOAT, meaning="written"),
+        "v": Arg(("* H", ""), FLOAT, meaning="written"),
+        "max_v": Arg(("* H", ""), FLOAT, meaning="written with amsgrad, and not read without"),
+        "gradient": Arg(("* H", ""), FLOAT),
+        "step": Arg(("1",), ("int64",), optional=True, meaning="updates before this one: the operator adds 1"),
+    },
+    same_dtype=("var", "m", "v", "max_v", "gradient"),
+    differentiable=False,
+    trailing=("lr", "beta1", "beta2", "weight_decay", "eps", "amsgrad", "maximize"),
+    rule=_same_shapes,
+    outputs=("* H =var", "* H =var", "* H =var"),
+    source="mindspore.ops.auto_generate.AdamW, aclnnApplyAdamWV2",
+)
+
 CONTRACTS = {
-    c.name: c for c in (FLASH_ATTENTION_SCORE, FUSED_INFER_ATTENTION_SCORE, RMS_NORM, ROTARY_POSITION_EMBEDDING)
+    c.name: c for c in (ADAMW, FLASH_ATTENTION_SCORE, FUSED_INFER_ATTENTION_SCORE, RMS_NORM, ROTARY_POSITION_EMBEDDING)
 }

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from hf_ascend.torch._fallback import from_real, to_real
-from hf_ascend.torch._inplace import records
+from hf_ascend.torch._inplace import records, to_shared
 from hf_ascend.torch._ms import MsFunction, TensorPy
+from hf_ascend.torch._views import touched
 
 COMPRESSED = 2048
 LANES = 8
@@ -85,6 +86,27 @@ class RmsNorm(Operator):
         inner = dy * gamma
         dx = kept * (inner - normal * (inner * normal).mean(-1, keepdim=True))
         return dx, (dy * normal).reshape(-1, x.shape[-1]).sum(0)
+
+
+class AdamW(Operator):
+    """Writes var, m, v and max_v, and returns the first three. Adds 1 to `step` before it corrects the bias."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Lists of arguments as in MindSpore's primitive; no gradient is recorded."""
+        var, m, v, max_v, gradient = (to_shared(a) for a in args[:5])
+        t, (lr, beta1, beta2, decay, eps, amsgrad, maximize) = int(args[5].numpy()[0]) + 1, args[6:]
+        with torch.no_grad():
+            g = (-gradient if maximize else gradient).float()
+            first = m.float() * beta1 + g * (1 - beta1)
+            second = v.float() * beta2 + g * g * (1 - beta2)
+            if amsgrad:
+                max_v.copy_(torch.maximum(max_v.float(), second))
+            root = ((max_v.float() if amsgrad else second) / (1 - beta2**t)).sqrt() + eps
+            var.copy_(var.float() * (1 - lr * decay) - lr / (1 - beta1**t) * first / root)
+            m.copy_(first)
+            v.copy_(second)
+        touched(args[0])
+        return args[0], args[1], args[2]
 
 
 class RotaryPositionEmbedding(Operator):

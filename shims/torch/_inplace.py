@@ -11,6 +11,7 @@ import weakref
 from typing import Any
 
 import numpy as np
+import torch as real
 
 from . import _capture, _dtypes, _registry, _views
 from ._ms import (
@@ -51,6 +52,17 @@ def memory(x: Any) -> np.ndarray:
     if jit_state._jit_context is None:  # a capture takes what has this for a constant
         x.__dict__["_np"] = (a, address)
     return a
+
+
+def to_shared(x: Any) -> real.Tensor:
+    """A PyTorch tensor on the memory of a CPU tensor, strides and all.
+
+    Who has PyTorch write there calls `_views.touched(x)`.
+    """
+    a = memory(x)
+    if raw_dtype(x) is _dtypes.bfloat16.ms:
+        return real.from_numpy(a.view(np.int16)).view(real.bfloat16)
+    return real.from_numpy(a)
 
 
 def from_numpy(a: np.ndarray) -> Any:

@@ -17,7 +17,14 @@ ON_CPU = DEVICE.target == "CPU"
 
 import mindspore as ms  # noqa: E402  (the device is chosen before MindSpore is first used)
 from mindspore import mint, ops  # noqa: E402
-from mindspore._c_expression import ParamInfo, TraceRecorder, _swap_tensor_impl, run_backward  # noqa: E402
+from mindspore._c_expression import (  # noqa: E402
+    ParamInfo,
+    TraceRecorder,
+    _swap_tensor_impl,
+    pyboost_matmul,
+    pyboost_reshape,
+    run_backward,
+)
 from mindspore.common._grad_function import _Function as MsFunction  # noqa: E402
 from mindspore.graph import jit_context as jit_state  # noqa: E402
 from mindspore.graph import jit_trace  # noqa: E402
@@ -177,8 +184,8 @@ def refuse_capture(x: Any) -> None:
 
 
 _CONSTANTS: list[Any] = []
-"""Shapes and dimensions that graphs were given. The recorder may look them up after its graph is finished, so these few
-bytes are never freed."""
+"""Shapes and dimensions that graphs were given, and the functions that they were made of. The recorder may look the
+first up after its graph is finished, and the second for good, so they are never freed."""
 
 
 class _Keeping(jit_trace.TraceJitContext):
@@ -219,6 +226,21 @@ def keep_tuples() -> None:
     context = jit_state._jit_context
     if context.__class__ is jit_trace.TraceJitContext:
         context.__class__ = _Keeping
+        _keep_function()
+
+
+def _keep_function() -> None:
+    """Keep the function that is being captured, with what it refers to, for as long as its graph: forever.
+
+    MindSpore knows a graph by its function's id, name and line. Were the function freed, Python would give its id to
+    the next one, which for a closure made in a loop has the same name and line: the old graph would answer it.
+    Forgetting the graph instead does not do: one that was recorded for gradients is found in C++ all the same.
+    """
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "jit_trace_wrap":
+        frame = frame.f_back
+    if frame is not None:
+        _CONSTANTS.append(frame.f_locals["fn"])
 
 
 def refuse(message: str) -> NoReturn:
@@ -267,6 +289,6 @@ __all__ = [
     "refuse", "refuse_capture", "refuse_random",
     "traced",
     "DEVICE", "ON_CPU", "MsFunction", "MsParameter", "MsTensor", "ParamInfo", "TensorPy", "exchange_impl", "executor",
-    "gen", "grad_enabled", "grad_recording", "mint", "ms", "ops", "raw_address", "raw_dtype", "raw_requires_grad",
-    "raw_shape", "replace_impl", "run_backward",
+    "gen", "grad_enabled", "grad_recording", "mint", "ms", "ops", "pyboost_matmul", "pyboost_reshape",
+    "raw_address", "raw_dtype", "raw_requires_grad", "raw_shape", "replace_impl", "run_backward",
 ]  # fmt: skip

@@ -32,6 +32,7 @@ from ._ms import (
     executor,
     gen,
     grad_enabled,
+    raw_address,
     raw_dtype,
     raw_requires_grad,
     raw_shape,
@@ -86,12 +87,23 @@ def mark(result: Any, name: str, args: Any, kwargs: Any) -> None:
     if not isinstance(base, TensorPy) or not _tracked(base):
         return
     for part in result if isinstance(result, (tuple, list)) else (result,):
-        if part is not base and "_kin" not in (known := part.__dict__) and _shares(part, base):
-            known["_base"] = base.__dict__.get("_base", base)
-            _kin(base).add(part)
+        if part is not base and "_kin" not in part.__dict__ and _shares(part, base):
+            share(part, base)
+
+
+def share(x: Any, base: Any) -> Any:
+    """Remember that `x`, which is new, is a view of `base`; returns `x`. For operators that know without asking."""
+    if _tracked(base):
+        x.__dict__["_base"] = base.__dict__.get("_base", base)
+        _kin(base).add(x)
+    return x
 
 
 def _shares(x: Any, y: Any) -> bool:
+    return raw_address(x) == raw_address(y) or _same_storage(x, y)  # most views begin where their base does
+
+
+def _same_storage(x: Any, y: Any) -> bool:
     return TensorPy.untyped_storage(x).data_ptr() == TensorPy.untyped_storage(y).data_ptr()
 
 

@@ -65,13 +65,15 @@ def _infer_size(a: Any, b: Any) -> Any:
 
 
 def _group_tensors_by_device_and_dtype(tensorlistlist: Any, with_indices: bool = False) -> dict:
-    """Lists of tensors (or None) side by side, grouped by the first list's device and dtype, objects kept."""
+    """Lists of tensors (or None) side by side, grouped by the first list's device and dtype; empty lists stay empty."""
     groups: dict[Any, Any] = {}
-    for i, row in enumerate(zip(*(t or [None] * len(tensorlistlist[0]) for t in tensorlistlist), strict=True)):
-        lists, indices = groups.setdefault((row[0].device, row[0].dtype), ([[] for _ in tensorlistlist], []))
-        for place, value in zip(lists, row, strict=True):
-            place.append(value)
-        indices.append(i)
+    for i, first in enumerate(tensorlistlist[0]):
+        lists, indices = groups.setdefault((first.device, first.dtype), ([[] for _ in tensorlistlist], []))
+        for place, values in zip(lists, tensorlistlist, strict=True):
+            if values:
+                place.append(values[i])
+        if with_indices:
+            indices.append(i)
     return groups
 
 

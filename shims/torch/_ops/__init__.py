@@ -9,7 +9,7 @@
 `convolution` convolution; `pooling`
 `creation`   new tensors
 `complexes`  complex numbers
-`foreach`    one operator over lists of tensors
+`foreach`    one operator over lists of tensors; `optimizers`: fused steps
 `random`     random tensors
 `resize`     resampling of images
 `windows`    overlapping windows: transposed convolution, fold, grid_sample
@@ -28,6 +28,7 @@ from . import (
     indexing,
     linear,
     neural,
+    optimizers,
     order,
     pointwise,
     pooling,

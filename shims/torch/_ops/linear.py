@@ -6,13 +6,12 @@ from typing import Any
 from hf_ascend import kernels
 
 from .. import _dtypes
-from .._ms import ON_CPU, mint
+from .._ms import ON_CPU, TensorPy, gen, grad_enabled, jit_state, mint, pyboost_matmul, raw_requires_grad
 from ._common import (
     cast,
     from_numpy,
     host,
     host_pair,
-    is_tensor,
     memory,
     ms,
     np,
@@ -24,8 +23,21 @@ from ._common import (
     wrap,
 )
 
+_FLOAT32 = ms.float32
+_bias_add = gen.add_op if ON_CPU else mint.add  # the primitive costs less
 _matmul_nt = ops.MatMul(transpose_b=True)
 _matmul_nn = ops.MatMul()
+
+
+def _mm(a: Any, b: Any) -> Any:
+    """The product of two matrices; outside graphs without the primitive's own questions."""
+    return pyboost_matmul(_matmul_nn, [a, b, False, False]) if jit_state._jit_context is None else _matmul_nn(a, b)
+
+
+def _mm_nt(a: Any, b: Any) -> Any:
+    return pyboost_matmul(_matmul_nt, [a, b, False, True]) if jit_state._jit_context is None else _matmul_nt(a, b)
+
+
 _bmm_nn = ops.BatchMatMul()
 _bmm_nt = ops.BatchMatMul(transpose_b=True)
 
@@ -74,23 +86,29 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002
     if 0 in shape or n == 0:
         return input.new_zeros((*shape[:-1], n))
     if not _native(input):
-        out = _through_float(lambda a, b: _matmul_nt(a, b), mint.reshape(input, (-1, k)), weight)
+        out = _through_float(_mm_nt, mint.reshape(input, (-1, k)), weight)
     else:
-        out = _matmul_nt(input if len(shape) == 2 else mint.reshape(input, (-1, k)), weight)
+        out = _mm_nt(input if len(shape) == 2 else mint.reshape(input, (-1, k)), weight)
     if bias is not None:
-        out = mint.add(out, bias)
+        out = _bias_add(out, bias)
     return out if len(shape) == 2 else mint.reshape(out, (*shape[:-1], n))
 
 
 @op("matmul", "Tensor.__matmul__", "linalg.matmul")
 def matmul(input: Any, other: Any) -> Any:  # noqa: A002
     """The matrix product with torch's rules for vectors and batches."""
-    if not is_tensor(other):
+    if not isinstance(other, TensorPy):
         return NotImplemented
-    kind = raw_dtype(input)
+    a, b, kind = raw_shape(input), raw_shape(other), raw_dtype(input)
     if kind is not raw_dtype(other):
         _check_same(input, other)
-    a, b = raw_shape(input), raw_shape(other)
+    # Two matrices first, and by few questions: each costs as much as the rest of the way to MindSpore.
+    if len(a) == 2 == len(b) and kind is _FLOAT32 and a[1] == b[0] and jit_state._jit_context is None:
+        if grad_enabled() and (raw_requires_grad(input) or raw_requires_grad(other)):
+            if a[0] and a[1] and b[1]:
+                return pyboost_matmul(_matmul_nn, [input, other, False, False])
+        elif ON_CPU:
+            return from_numpy(np.matmul(memory(input), memory(other)))
     if not a or not b:
         raise RuntimeError("both arguments to matmul need to be at least 1D, but they are 0D")
     inner = b[-2] if len(b) > 1 else b[0]
@@ -113,9 +131,9 @@ def matmul(input: Any, other: Any) -> Any:  # noqa: A002
     if host_pair(input, other):
         return from_numpy(np.matmul(memory(input), memory(other)))
     if len(a) == 2 and len(b) == 2:
-        return _matmul_nn(input, other)
+        return _mm(input, other)
     if len(b) == 2:
-        return mint.reshape(_matmul_nn(mint.reshape(input, (-1, a[-1])), other), (*a[:-1], b[-1]))
+        return mint.reshape(_mm(mint.reshape(input, (-1, a[-1])), other), (*a[:-1], b[-1]))
     if a[:-2] != b[:-2]:
         batch = np.broadcast_shapes(tuple(a[:-2]), tuple(b[:-2]))
         input = input.expand(*batch, *a[-2:]).contiguous()  # noqa: A001

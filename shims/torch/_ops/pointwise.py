@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _dtypes
-from .._ms import MsFunction, TensorPy, mint
+from .._ms import MsFunction, TensorPy, gen, mint
 from . import complexes
 from ._common import (
     ON_CPU,
@@ -252,7 +252,10 @@ def _both_bool(a: Any, b: Any) -> bool:
     return is_tensor(a) and raw_dtype(a) is ms.bool_ and is_tensor(b) and raw_dtype(b) is ms.bool_
 
 
-_ms_add, _ms_mul = mint.add, mint.mul
+# On the CPU the primitives, which cost a third less than mint's functions of torch's signature around other primitives.
+_ms_add = gen.add_op if ON_CPU else mint.add
+_ms_sub = gen.sub_op if ON_CPU else mint.sub
+_ms_mul = gen.mul_op if ON_CPU else mint.mul
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -279,7 +282,7 @@ def _sub(a: Any, b: Any) -> Any:
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` operator."
         )
-    return _binary(mint.sub, np.subtract, a, b)
+    return _binary(_ms_sub, np.subtract, a, b)
 
 
 @op("sub", "subtract")

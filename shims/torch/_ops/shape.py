@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from .. import _capture, _dtypes, _registry, _views
-from .._ms import ON_CPU, MsTensor, TensorPy, gen, mint
+from .._ms import ON_CPU, MsTensor, TensorPy, gen, jit_state, mint, pyboost_reshape
 from ._common import (
     capturing,
     cast,
@@ -93,6 +93,15 @@ def _strides_for(old: tuple[int, ...], strides: tuple[int, ...], new: tuple[int,
 @op("Tensor.view", view=True)
 def view(self: Any, *shape: Any, dtype: Any = None) -> Any:
     """The same memory under another shape, or another dtype of the same size."""
+    if len(shape) > 1 and jit_state._jit_context is None:  # the usual call, by few questions
+        n, have = math.prod(shape), math.prod(raw_shape(self))
+        if (
+            n.__class__ is int
+            and have
+            and (-1 not in shape if n == have else n < 0 and have % n == 0 and shape.count(-1) == 1)
+            and TensorPy.is_contiguous(self)
+        ):
+            return _views.share(pyboost_reshape(gen.reshape_op, [self, shape]), self)
     if dtype is not None or (shape and isinstance(shape[0], _dtypes.dtype)):
         return _view_dtype(self, dtype or shape[0])
     return _reshape(self, _known(self, shape_args(shape)))
