@@ -36,6 +36,6 @@ rms_norm = Kernel("rms_norm")
 rotary = Kernel("rotary")
 
 __all__ = [
-    "KERNELS", "Arg", "Contract", "ContractError", "Kernel", "Size", "adamw", "attention", "mode", "report", "reset_report",
-    "rms_norm", "rotary", "use",
+    "KERNELS", "Arg", "Contract", "ContractError", "Kernel", "Size", "adamw", "attention", "mode", "report",
+    "reset_report", "rms_norm", "rotary", "use",
 ]  # fmt: skip

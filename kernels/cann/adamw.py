@@ -1,7 +1,7 @@
 """AdamW by CANN's ApplyAdamWV2 (MindSpore's AdamW), which updates one parameter in place a call.
 
-It adds 1 to the step it is given before it corrects the bias, so it gets the number of steps done before this one: given
-t it would correct for t + 1, and the first update would be too small.
+It adds 1 to the step it is given before it corrects the bias, so it gets the number of steps done before this one:
+given t it would correct for t + 1, and the first update would be too small.
 """
 
 from typing import Any

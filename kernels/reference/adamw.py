@@ -24,13 +24,14 @@ def adamw(
 ) -> None:
     """Update parameters and their moments in place, by one call for all of them.
 
-    params, grads, exp_avgs (m), exp_avg_sqs (v): tensors of one floating dtype, of the parameter's shape; max_exp_avg_sqs
-    the same with `amsgrad`, else empty; state_steps: float32 tensors of one element, the number t of this step, from 1.
-    Computes in float32 at least, records no gradient and returns nothing.
+    params, grads, exp_avgs (m), exp_avg_sqs (v): tensors of one floating dtype, of the parameter's shape;
+    max_exp_avg_sqs the same with `amsgrad`, else empty; state_steps: float32 tensors of one element, the number t of
+    this step, from 1. Computes in float32 at least, records no gradient and returns nothing.
 
     `decoupled`: p -= lr * weight_decay * p before the step (AdamW, Loshchilov and Hutter 2017, arXiv:1711.05101), else
-    grad += weight_decay * p (Adam, Kingma and Ba 2014, arXiv:1412.6980). Then m and v are the moving averages of grad and
-    grad^2, and p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps), with the largest v so far for `amsgrad`.
+    grad += weight_decay * p (Adam, Kingma and Ba 2014, arXiv:1412.6980). Then m and v are the moving averages of grad
+    and grad^2, and p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps), for `amsgrad` with the largest v
+    so far.
     """
     largest = max_exp_avg_sqs or [None] * len(params)
     for p, g, m, v, top, step in zip(params, grads, exp_avgs, exp_avg_sqs, largest, state_steps, strict=True):

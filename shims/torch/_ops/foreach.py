@@ -1,7 +1,7 @@
 """torch._foreach_*: one operator over lists of tensors, as optimizers and clipping use them.
 
-On the CPU, where nothing is recorded, PyTorch runs once for the whole list, on the tensors' own memory. Else the operator
-of that name runs for each tensor.
+On the CPU, where nothing is recorded, PyTorch runs once for the whole list, on the tensors' own memory. Else the
+operator of that name runs for each tensor.
 """
 
 from collections.abc import Callable
