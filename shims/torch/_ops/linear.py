@@ -24,7 +24,6 @@ from ._common import (
 )
 
 _FLOAT32 = ms.float32
-_bias_add = gen.add_op if ON_CPU else mint.add  # the primitive costs less
 _matmul_nt = ops.MatMul(transpose_b=True)
 _matmul_nn = ops.MatMul()
 
@@ -90,7 +89,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002
     else:
         out = _mm_nt(input if len(shape) == 2 else mint.reshape(input, (-1, k)), weight)
     if bias is not None:
-        out = _bias_add(out, bias)
+        out = gen.add_op(out, bias) if ON_CPU else mint.add(out, bias)  # the primitive costs less
     return out if len(shape) == 2 else mint.reshape(out, (*shape[:-1], n))
 
 

@@ -189,11 +189,17 @@ _PLAIN = frozenset(id(t) for t in (ms.float32, ms.float16, ms.float64, ms.int64,
 """Types of tensors that need nothing but to be the same; by identity, since hashing one costs more than the rest."""
 
 
-def _binary(ms_fn: Callable, np_fn: Callable, a: Any, b: Any, dtype: _dtypes.dtype | None = None) -> Any:
-    if dtype is None and isinstance(a, TensorPy) and isinstance(b, TensorPy):
+def _alike(a: Any, b: Any) -> bool:
+    """Whether both are tensors, of one type, which is plain."""
+    if isinstance(a, TensorPy) and isinstance(b, TensorPy):
         kind = raw_dtype(a)
-        if kind is raw_dtype(b) and id(kind) in _PLAIN:
-            return _np_out(_quiet(np_fn, memory(a), memory(b))) if host_pair(a, b) else ms_fn(a, b)
+        return kind is raw_dtype(b) and id(kind) in _PLAIN
+    return False
+
+
+def _binary(ms_fn: Callable, np_fn: Callable, a: Any, b: Any, dtype: _dtypes.dtype | None = None) -> Any:
+    if dtype is None and _alike(a, b):
+        return _np_out(_quiet(np_fn, memory(a), memory(b))) if host_pair(a, b) else ms_fn(a, b)
     return _binary_of_any(ms_fn, np_fn, a, b, dtype)
 
 
@@ -252,21 +258,14 @@ def _both_bool(a: Any, b: Any) -> bool:
     return is_tensor(a) and raw_dtype(a) is ms.bool_ and is_tensor(b) and raw_dtype(b) is ms.bool_
 
 
-# On the CPU the primitives, which cost a third less than mint's functions of torch's signature around other primitives.
-_ms_add = gen.add_op if ON_CPU else mint.add
-_ms_sub = gen.sub_op if ON_CPU else mint.sub
-_ms_mul = gen.mul_op if ON_CPU else mint.mul
-
-
 def _add(a: Any, b: Any) -> Any:
     # Two tensors of one type first, and by few questions: each costs as much as the rest of the way to MindSpore.
-    if isinstance(a, TensorPy) and isinstance(b, TensorPy):
-        kind = raw_dtype(a)
-        if kind is raw_dtype(b) and id(kind) in _PLAIN:
-            return _np_out(np.add(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else _ms_add(a, b)
+    # The primitive costs a third less than mint's function of torch's signature.
+    if ON_CPU and _alike(a, b):
+        return _np_out(np.add(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else gen.add_op(a, b)
     if _both_bool(a, b):
         return _binary_of_any(ops.logical_or, np.logical_or, a, b, None)
-    return _binary_of_any(_ms_add, np.add, a, b, None)
+    return _binary_of_any(mint.add, np.add, a, b, None)
 
 
 @op("add")
@@ -276,13 +275,15 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 
 def _sub(a: Any, b: Any) -> Any:
+    if ON_CPU and _alike(a, b):
+        return _np_out(np.subtract(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else gen.sub_op(a, b)
     if any(is_tensor(x) and raw_dtype(x) is ms.bool_ for x in (a, b)) and all(
         is_tensor(x) and raw_dtype(x) is ms.bool_ or isinstance(x, bool) for x in (a, b)
     ):
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` operator."
         )
-    return _binary(_ms_sub, np.subtract, a, b)
+    return _binary_of_any(mint.sub, np.subtract, a, b, None)
 
 
 @op("sub", "subtract")
@@ -298,13 +299,11 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 
 def _mul(a: Any, b: Any) -> Any:
-    if isinstance(a, TensorPy) and isinstance(b, TensorPy):
-        kind = raw_dtype(a)
-        if kind is raw_dtype(b) and id(kind) in _PLAIN:
-            return _np_out(np.multiply(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else _ms_mul(a, b)
+    if ON_CPU and _alike(a, b):
+        return _np_out(np.multiply(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else gen.mul_op(a, b)
     if _both_bool(a, b):
         return _binary_of_any(ops.logical_and, np.logical_and, a, b, None)
-    return _binary_of_any(_ms_mul, np.multiply, a, b, None)
+    return _binary_of_any(mint.mul, np.multiply, a, b, None)
 
 
 @op("mul", "multiply")

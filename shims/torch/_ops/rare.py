@@ -232,7 +232,15 @@ def embedding_bag(
     starts, items = memory(offsets), memory(indices)
     bags = len(starts) - int(include_last_offset)
     bag = np.searchsorted(starts[:bags], np.arange(items.size), side="right") - 1
-    counted = np.ones(items.shape, bool) if padding_idx is None or padding_idx < 0 else items != padding_idx
+    counted = np.ones(items.shape, bool) if padding_idx is None else items != padding_idx % raw_shape(weight)[0]
+    if weight.dtype.itemsize < 4:  # summed in float32, rounded once
+        more = None if per_sample_weights is None else per_sample_weights.float()
+        out, *others = wrap(
+            embedding_bag.impl(
+                weight.float(), indices, offsets, False, mode, sparse, more, include_last_offset, padding_idx
+            )
+        )
+        return cast(out, weight.dtype), *others
     rows = weight[indices.reshape(-1)]
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.reshape(-1, 1)

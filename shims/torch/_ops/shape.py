@@ -93,7 +93,7 @@ def _strides_for(old: tuple[int, ...], strides: tuple[int, ...], new: tuple[int,
 @op("Tensor.view", view=True)
 def view(self: Any, *shape: Any, dtype: Any = None) -> Any:
     """The same memory under another shape, or another dtype of the same size."""
-    if len(shape) > 1 and jit_state._jit_context is None:  # the usual call, by few questions
+    if ON_CPU and len(shape) > 1 and jit_state._jit_context is None:  # the usual call, by few questions
         n, have = math.prod(shape), math.prod(raw_shape(self))
         if (
             n.__class__ is int
