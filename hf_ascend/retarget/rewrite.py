@@ -8,6 +8,7 @@ Only the syntax tree changes, in place, so file names and line numbers in traceb
 `import torch.utils.checkpoint`         the same import, and `torch` bound as above
 `from torch.nn import Linear`           `from hf_ascend.torch.nn import Linear`
 `import_module("transformers.models")`  `import_module("hf_ascend.transformers.models")`
+`import_module(name)`                   `import_module(retargeted(name))`, with `retargeted` below
 `x.startswith("transformers.")`         `x.startswith(("transformers.", "hf_ascend.transformers."))`
 `sys.modules.get("transformers")`       `sys.modules.get("hf_ascend.transformers")`
 ======================================  ==================================================
@@ -16,6 +17,7 @@ Only the syntax tree changes, in place, so file names and line numbers in traceb
 import ast
 import re
 from collections.abc import Collection
+from typing import Any
 
 PREFIX = "hf_ascend."
 
@@ -54,7 +56,7 @@ class _Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         if name == "import_module":
-            node.args = [self._module_name(a) for a in node.args]
+            node.args = [self._name_at_run_time(self._module_name(a)) for a in node.args]
         elif isinstance(node.func, ast.Attribute) and _is_sys_modules(node.func.value) and node.args:
             node.args[0] = self._module_name(node.args[0])
         elif name == "startswith" and len(node.args) == 1:
@@ -87,6 +89,25 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(node, ast.JoinedStr) and node.values and isinstance(node.values[0], ast.Constant):
             node.values[0] = self._module_name(node.values[0])
         return node
+
+    @staticmethod
+    def _name_at_run_time(node: ast.expr) -> ast.expr:
+        """`retargeted(node)`, unless the text says what it starts with."""
+        first = node.values[0] if isinstance(node, ast.JoinedStr) and node.values else node
+        if isinstance(first, (ast.Constant, ast.Starred)):
+            return node
+        helper = ast.parse(f"__import__({__name__!r}, fromlist=['retargeted']).retargeted", mode="eval").body
+        call = ast.Call(helper, [node], [])
+        for part in (call, *ast.walk(helper)):
+            ast.copy_location(part, node)
+        return call
+
+
+def retargeted(name: Any) -> Any:
+    """The name by which executed code imports the module `name`; what is no name of a retargeted package stays."""
+    from hf_ascend.retarget.rules import PACKAGES
+
+    return PREFIX + name if isinstance(name, str) and name.partition(".")[0] in PACKAGES else name
 
 
 def _is_sys_modules(node: ast.AST) -> bool:

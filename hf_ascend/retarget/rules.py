@@ -176,11 +176,11 @@ TORCH = Package(
 SAFETENSORS = Package("safetensors", (Rule("*", S, "only the torch binding knows tensors"),))
 GGUF = Package("gguf", (Rule("*", S, "arrays, not tensors"),))
 ACCELERATE = Package("accelerate")
-PEFT = Package("peft", (Rule("utils.peft_types", E, "a registry of executed tuners"),))
-TRL = Package("trl", touches=r"\b(torch|transformers|peft|accelerate)\b")
 
-# Everything of these two is executed: a shared module would import all of the real package, and real torchvision's
-# binary need not fit the installed torch.
+# Everything of these is executed: a shared module would import all of the real package, whose configurations look up
+# real tuners in the real registry; and real torchvision's binary need not fit the installed torch.
+PEFT = Package("peft", (Rule("*", E, "tuners, and configurations that find them in a registry"),))
+TRL = Package("trl", (Rule("*", E, "trainers, and what they share"),))
 TIMM = Package("timm", (Rule("*", E, "models, layers and preprocessing over tensors"),))
 TORCHVISION = Package(
     "torchvision",

@@ -5,6 +5,7 @@ it again, recorded, with the random state of the first time.
 """
 
 import contextlib
+import enum
 import functools
 import inspect
 import sys
@@ -21,9 +22,35 @@ class CheckpointError(RuntimeError):
     """The recomputation went differently."""
 
 
+class CheckpointPolicy(enum.Enum):
+    """What a policy function of selective checkpointing answers for an operator."""
+
+    MUST_SAVE = 0
+    PREFER_SAVE = 1
+    MUST_RECOMPUTE = 2
+    PREFER_RECOMPUTE = 3
+    MUST_CPU_OFFLOAD = 4
+    PREFER_CPU_OFFLOAD = 5
+
+
+class SelectiveCheckpointContext:
+    """What a policy function is told beside the operator."""
+
+    def __init__(self, *, is_recompute: bool, op_output: Any = None):
+        self.is_recompute = is_recompute
+        self.op_output = op_output
+
+
+def create_selective_checkpoint_contexts(policy_fn_or_list: Any, allow_cache_entry_mutation: bool = False) -> tuple:
+    """Two contexts that keep nothing: a policy trades memory for time and changes no result, so all is recomputed."""
+    if not callable(policy_fn_or_list) and not isinstance(policy_fn_or_list, list):
+        raise TypeError("policy_fn_or_list must be either a function or a list of ops.")
+    return noop_context_fn()
+
+
 class _Recompute(MsFunction):
     @staticmethod
-    def forward(ctx: Any, run: Any, box: list, parameters: int, anchor: Any, *tensors: Any) -> Any:
+    def forward(ctx: Any, run: Any, contexts: tuple, box: list, parameters: int, anchor: Any, *tensors: Any) -> Any:
         """The last so many `parameters` of `tensors` are those that `run` uses by itself and wants gradients of."""
         from .._grad_mode import no_grad
 
@@ -31,7 +58,8 @@ class _Recompute(MsFunction):
         ctx.run, ctx.tensors, ctx.parameters = run, tensors[:split], tensors[split:]
         tensors = ctx.tensors
         ctx.state = default_generator.get_state()
-        with no_grad():
+        first, ctx.again = contexts
+        with no_grad(), first:
             out = run(tensors)
         many = isinstance(out, (tuple, list))
         flat = [o for o in (out if many else (out,)) if isinstance(o, TensorPy)]
@@ -43,7 +71,7 @@ class _Recompute(MsFunction):
         kept = default_generator.get_state()
         default_generator.set_state(ctx.state)
         try:
-            with enable_grad():
+            with enable_grad(), ctx.again:
                 inputs = tuple(wrap(t.detach()).requires_grad_(True) if t._requires_grad else t for t in ctx.tensors)
                 out = ctx.run(inputs)
         finally:
@@ -63,10 +91,7 @@ class _Recompute(MsFunction):
         for p, g in zip(ctx.parameters, earlier, strict=True):
             _autograd.set_grad(p, g)
         return (
-            None,
-            None,
-            None,
-            None,
+            *(None,) * 5,
             *(
                 _autograd.get_grad(t) if t._requires_grad and a._requires_grad else None
                 for t, a in zip(inputs, ctx.tensors, strict=True)
@@ -117,6 +142,8 @@ def checkpoint(
     """`function(*args, **kwargs)`, recomputed when its gradient is needed. Parameters inside get their gradients too."""  # noqa: E501
     if not is_grad_enabled() or capturing():  # what a captured graph keeps is for MindSpore's compiler to decide
         return function(*args, **kwargs)
+    if use_reentrant and context_fn is not None:
+        raise ValueError("Passing `context_fn` is only supported when use_reentrant=False.")
     places: list[Any] = []
     tensors: list[Any] = []
     for where, values in ((args, range(len(args))), (kwargs, kwargs)):
@@ -140,7 +167,7 @@ def checkpoint(
     box: list = []
     # backward() adds to the parameters' .grad from inside; MindSpore's functional gradients want them as inputs.
     own = _parameters(functools.partial(function, *args, **kwargs)) if _functional() else []
-    outs = _Recompute.apply(run, box, len(own), anchor, *tensors, *own)
+    outs = _Recompute.apply(run, (context_fn or noop_context_fn)(), box, len(own), anchor, *tensors, *own)
     flat = iter(outs if isinstance(outs, tuple) else (outs,))
     many, plan = box[0]
     if not many:
