@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 install()
 
-_OWN = ("runtime", "kernels", "conformance", "shims", "loading", "generation", "retarget", "cli")
+_OWN = ("runtime", "kernels", "conformance", "shims", "loading", "generation", "training", "retarget", "cli")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 A disk that fills up, a killed process or a tensor that cannot be written leaves the earlier checkpoint as
 it was. All files of a save go into place together; if one cannot, those already placed are taken back.
+
+`staged` saves files into a folder that may hold others, `staged_folder` makes a whole folder.
 """
 
 import contextlib
@@ -33,8 +35,12 @@ def _replaced(folder: Path, new: list[str]) -> list[str]:
 
 
 def _sync(path: Path) -> None:
-    with contextlib.suppress(OSError), open(path, "rb") as f:  # not every file system can
-        os.fsync(f.fileno())
+    with contextlib.suppress(OSError):  # not every file system can
+        opened = os.open(path, os.O_RDONLY)  # a file or a folder
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 @contextlib.contextmanager
@@ -88,3 +94,51 @@ def _place(fresh: Path, old: Path, target: Path) -> None:
         for now, before in reversed(undo):
             os.replace(now, before)
         raise
+
+
+_LEFTOVER = re.compile(r"_saving-(\d+)-.+")
+"""The name of a folder being filled, with the process that fills it. The hub's upload patterns leave out `_*`."""
+
+
+def _running(pid: int) -> bool:
+    if pid == os.getpid():  # a killed process of the same number, as in a restarted container
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def remove_leftovers(parent: str | os.PathLike) -> None:
+    """Remove what killed processes left behind when they filled a `staged_folder` below `parent`."""
+    for path in Path(parent).glob("_saving-*"):
+        if (match := _LEFTOVER.fullmatch(path.name)) and not _running(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def staged_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """A path to make a folder at; one rename makes it `folder` when the block ends, and it vanishes if that raises.
+
+    So `folder` is whole or absent at any moment, also for a process that is killed. An earlier one is replaced with
+    all that is in it.
+    """
+    target = Path(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target.parent)
+    aside = Path(tempfile.mkdtemp(prefix=f"_saving-{os.getpid()}-", dir=target.parent))
+    try:
+        fresh = aside / target.name
+        yield fresh
+        if fresh.is_dir():
+            for path in [*fresh.rglob("*"), fresh]:
+                _sync(path)
+            if target.exists():
+                os.replace(target, aside / "old")
+            os.replace(fresh, target)
+            _sync(target.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
