@@ -166,7 +166,10 @@ TORCH = Package(
         Rule("distributed.*", A, "collectives are MindSpore's"),
         Rule("nn.attention*", A, "kernels are chosen by hf_ascend.kernels"),
         Rule("profiler*", A, "profiling is MindSpore's"),
-        Rule("utils.tensorboard*", A, "needs PyTorch's own writer"),
+        Rule(
+            "utils.tensorboard", E, "pure Python over tensors; needs tensorboard, else transformers takes tensorboardX"
+        ),
+        Rule("utils.tensorboard.*", E, _PURE),
         Rule("utils.cpp_extension", A, "builds for PyTorch"),
         Rule("multiprocessing", S, "the standard library's, with sharing of tensors that nothing here uses"),
         Rule("*", M, "not needed by any retargeted package so far"),
@@ -175,10 +178,10 @@ TORCH = Package(
 
 SAFETENSORS = Package("safetensors", (Rule("*", S, "only the torch binding knows tensors"),))
 GGUF = Package("gguf", (Rule("*", S, "arrays, not tensors"),))
-ACCELERATE = Package("accelerate")
 
-# Everything of these is executed: a shared module would import all of the real package, whose configurations look up
-# real tuners in the real registry; and real torchvision's binary need not fit the installed torch.
+# Everything of these is executed: a shared module would import all of the real package, with its own state and
+# registries; and real torchvision's binary need not fit the installed torch.
+ACCELERATE = Package("accelerate", (Rule("*", E, "one state of processes and devices for all of its modules"),))
 PEFT = Package("peft", (Rule("*", E, "tuners, and configurations that find them in a registry"),))
 TRL = Package("trl", (Rule("*", E, "trainers, and what they share"),))
 TIMM = Package("timm", (Rule("*", E, "models, layers and preprocessing over tensors"),))
