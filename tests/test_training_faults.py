@@ -98,9 +98,10 @@ def test_out_of_memory_says_what_to_turn_on(tmp_path):
     assert "step 1: Unable to allocate 3.64 TiB" in told
     for advice in ("gradient_checkpointing", "per_device_train_batch_size=2 with gradient_accumulation_steps=2"):
         assert advice in told
+    model = Greedy(LlamaConfig(**common.CONFIG))
+    trainer = common.make(tmp_path, model=model, gradient_checkpointing=True, optim="adafactor")
     with pytest.raises(TrainingOutOfMemoryError) as caught:
-        model = Greedy(LlamaConfig(**common.CONFIG))
-        common.make(tmp_path, model=model, gradient_checkpointing=True, optim="adafactor").train()
+        trainer.train()
     assert "_checkpointing" not in str(caught.value)
     assert "adafactor" not in str(caught.value)
 

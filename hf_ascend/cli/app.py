@@ -76,7 +76,9 @@ def one_line_errors() -> Iterator[None]:
 def run(
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[--retarget PACKAGE]... (SCRIPT | -m MODULE) [ARGUMENTS]...", show_default=False),
+        typer.Argument(
+            metavar="[--retarget PACKAGE]... [--report FILE] (SCRIPT | -m MODULE) [ARGUMENTS]...", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Run an unmodified script or module, with torch and transformers on MindSpore."""

@@ -22,11 +22,12 @@ from hf_ascend.retarget.rewrite import PREFIX
 from hf_ascend.retarget.rules import PACKAGES
 
 USAGE = """\
-usage: hf-ascend run [--retarget PACKAGE]... script.py [arguments]
-       hf-ascend run [--retarget PACKAGE]... -m module [arguments]
+usage: hf-ascend run [--retarget PACKAGE]... [--report FILE] script.py [arguments]
+       hf-ascend run [--retarget PACKAGE]... [--report FILE] -m module [arguments]
 
 Runs an unmodified script with torch, transformers, accelerate, peft, trl and safetensors on MindSpore, for the
-script and the modules in its folder. --retarget names one more installed package that imports them.
+script and the modules in its folder. --retarget names one more installed package that imports them. --report draws
+the curves of what a Trainer trains into an .html or .png file.
 """
 
 
@@ -68,27 +69,41 @@ def _is_plain_folder(spec: importlib.machinery.ModuleSpec) -> bool:
     return importlib.machinery.PathFinder.find_spec(spec.name, rest) is None
 
 
-def _parse(argv: Sequence[str]) -> tuple[str | None, str | None, list[str], list[str]]:
-    """(script, module, its arguments, packages to retarget in addition)."""
-    rest, extra = list(argv), list[str]()
+def _parse(argv: Sequence[str]) -> tuple[str | None, str | None, list[str], list[str], str]:
+    """(script, module, its arguments, packages to retarget in addition, the report's file or "")."""
+    rest, extra, report = list(argv), list[str](), ""
     while rest and rest[0].startswith("-"):
         option = rest.pop(0)
-        if option == "--retarget" or option == "-m":
+        if option in ("--retarget", "--report", "-m"):
             if not rest:
                 raise UsageError(f"{option} needs a name")
             value = rest.pop(0)
-        elif option.startswith("--retarget="):
+        elif option.startswith(("--retarget=", "--report=")):
             option, _, value = option.partition("=")
         elif option == "--":
             break
         else:
             raise UsageError(f"unknown option {option!r}")
         if option == "-m":
-            return None, value, rest, extra
-        extra.append(value)
+            return None, value, rest, extra, report
+        if option == "--report":
+            report = value
+        else:
+            extra.append(value)
     if not rest:
         raise UsageError("which script? Give a file, or -m and a module")
-    return rest[0], None, rest[1:], extra
+    return rest[0], None, rest[1:], extra, report
+
+
+def _ask_for_report(path: str) -> None:
+    """Have each Trainer write a report. What would only fail at the end of a training is told now."""
+    from hf_ascend.training import drawing
+
+    try:
+        drawing.require_matplotlib()
+        os.environ["HF_ASCEND_REPORT"] = str(drawing.check_path(path).absolute())  # the script may change its folder
+    except (ImportError, ValueError, OSError) as error:
+        raise UsageError(f"--report: {error}") from error
 
 
 def _new_main(loader: object, file: str, spec: importlib.machinery.ModuleSpec | None) -> ModuleType:
@@ -196,8 +211,10 @@ def run(argv: Sequence[str]) -> int:
         print(USAGE, end="")
         return 0 if argv else 2
     try:
-        script, module, rest, extra = _parse(argv)
+        script, module, rest, extra, report = _parse(argv)
         install()
+        if report:
+            _ask_for_report(report)
         for name in extra:
             if importlib.util.find_spec(name) is None:
                 raise UsageError(f"--retarget {name}: no such package is installed")
@@ -219,4 +236,6 @@ def run(argv: Sequence[str]) -> int:
     except UsageError as error:
         print(f"hf-ascend run: {error}", file=sys.stderr)
         return 2
+    if report and not os.path.exists(report):
+        print(f"hf-ascend run: no Trainer has trained, so {report} was not written", file=sys.stderr)
     return 0

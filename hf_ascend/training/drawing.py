@@ -71,6 +71,8 @@ def draw(history: list[dict[str, Any]], title: str) -> Any:
             axes.text(0.5, 0.5, "not logged", ha="center", va="center", transform=axes.transAxes, color="grey")
         else:
             axes.ticklabel_format(axis="y", scilimits=(-3, 5))
+        if heading == "Tokens per second":
+            axes.set_ylim(bottom=0)
     return figure
 
 
@@ -102,7 +104,8 @@ def write(path: Any, args: Any, state: Any, model: Any) -> None:
         draw(state.log_history, f"{title}: {known['Steps']} steps on {known['Device']}").savefig(file, dpi=110)
         return
     drawing = io.StringIO()
-    draw(state.log_history, "").savefig(drawing, format="svg")
+    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    draw(state.log_history, "").savefig(drawing, format="svg", metadata=unsaid)
     rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in known.items())
     svg = drawing.getvalue()
     file.write_text(

@@ -20,7 +20,8 @@ def _weights(model: Any) -> tuple[float, float]:
     """Operations for one token in the encoder, and in all else, by the weights that multiply."""
     lookups = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     output = getattr(model, "get_output_embeddings", lambda: None)()
-    lookups.discard(id(getattr(output, "weight", None)))  # tied: the same matrix multiplies at the end
+    last = id(getattr(output, "weight", None))
+    lookups.discard(last)  # tied: the same matrix multiplies at the end
     config = model.config.get_text_config()
     experts = next(
         (n for k in ("num_local_experts", "num_experts", "n_routed_experts") if (n := getattr(config, k, 0))), 0
@@ -28,7 +29,7 @@ def _weights(model: Any) -> tuple[float, float]:
     share = getattr(config, "num_experts_per_tok", experts) / experts if experts else 1.0
     encoder = set()
     if getattr(model.config, "is_encoder_decoder", False):
-        encoder = {id(p) for p in model.get_encoder().parameters()}
+        encoder = {id(p) for p in model.get_encoder().parameters()} - {last}
     inside = outside = 0.0
     for name, p in model.named_parameters():
         if id(p) in lookups:

@@ -1,4 +1,4 @@
-"""The state of autocast. On the CPU it changes no dtype (float32 stays), which is said once."""
+"""The state of autocast. It casts no operator on any device, which is said once."""
 
 import logging
 from typing import Any
@@ -9,12 +9,22 @@ _stack: list[tuple[bool, Any]] = []
 _said = False
 
 
+def tell() -> None:
+    """Say once what becomes of autocast."""
+    global _said
+    if not _said:
+        _said = True
+        logging.getLogger("hf_ascend").warning(
+            "autocast (bf16=True, fp16=True) has no effect here: %s. On Ascend, too, operators compute in the dtype of "
+            'the weights: for bfloat16 load the model with dtype="bfloat16" there.',
+            "on the CPU everything goes on in float32" if ON_CPU else "no operator is cast",
+        )
+
+
 def push(on: bool, dtype: Any) -> None:
     """Enter a region."""
-    global _said
-    if on and ON_CPU and not _said:
-        _said = True
-        logging.getLogger("hf_ascend").warning("autocast has no effect on the CPU: MindSpore computes in float32 there")
+    if on:
+        tell()
     _stack.append((on and not ON_CPU, dtype))
 
 
