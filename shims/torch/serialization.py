@@ -81,5 +81,7 @@ def add_safe_globals(safe_globals: list) -> None:
 
 
 safe_globals = real.serialization.safe_globals
+get_safe_globals = real.serialization.get_safe_globals
+clear_safe_globals = real.serialization.clear_safe_globals
 MAP_LOCATION = real.serialization.MAP_LOCATION
 get_unsafe_globals_in_checkpoint = real.serialization.get_unsafe_globals_in_checkpoint
