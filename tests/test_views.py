@@ -477,14 +477,14 @@ def test_recorded_writes_free_the_memory_they_leave():
 
     x = torch.ones(1000, 1000, requires_grad=True)
     before = None
-    for i in range(30):
+    for i in range(204):
         y = x * 1
         y.mul_(2)
         y[0] = x[1]
         y.sum().backward()
         x.grad = None
         before = resident() if i == 4 else before
-    assert resident() - before < 40  # 25 rounds of 4 MB
+    assert resident() - before < 250  # 200 rounds of 4 MB, less what the C library may keep unused (runtime/heap.py)
 
 
 def test_repeated_rows_do_not_share_memory():

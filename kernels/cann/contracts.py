@@ -119,18 +119,18 @@ ROTARY_POSITION_EMBEDDING = Contract(
 ADAMW = Contract(
     "AdamW",
     {
-        "var": Arg(("* H", ""), FLOAT, meaning="written"),
-        "m": Arg(("* H", ""), FLOAT, meaning="written"),
-        "v": Arg(("* H", ""), FLOAT, meaning="written"),
-        "max_v": Arg(("* H", ""), FLOAT, meaning="written with amsgrad, and not read without"),
-        "gradient": Arg(("* H", ""), FLOAT),
+        "var": Arg(("*",), FLOAT, meaning="written"),
+        "m": Arg(("*",), FLOAT, meaning="written"),
+        "v": Arg(("*",), FLOAT, meaning="written"),
+        "max_v": Arg(("*",), FLOAT, meaning="written with amsgrad, and not read without"),
+        "gradient": Arg(("*",), FLOAT),
         "step": Arg(("1",), ("int64",), optional=True, meaning="updates before this one: the operator adds 1"),
     },
     same_dtype=("var", "m", "v", "max_v", "gradient"),
     differentiable=False,
     trailing=("lr", "beta1", "beta2", "weight_decay", "eps", "amsgrad", "maximize"),
     rule=_same_shapes,
-    outputs=("* H =var", "* H =var", "* H =var"),
+    outputs=("* =var", "* =var", "* =var"),
     source="mindspore.ops.auto_generate.AdamW, aclnnApplyAdamWV2",
 )
 

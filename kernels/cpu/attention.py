@@ -5,8 +5,10 @@ import math
 from typing import Any
 
 import numpy as np
+import torch as real
 
-from hf_ascend.torch._inplace import from_numpy, memory
+from hf_ascend.torch._fallback import compute
+from hf_ascend.torch._inplace import from_numpy, memory, records
 from hf_ascend.torch._registry import wrap
 
 from . import check
@@ -31,11 +33,22 @@ def _hidden(rows: int, columns: int, diagonal: int) -> np.ndarray:
     return ~np.tril(np.ones((rows, columns), bool), diagonal)
 
 
+def _recorded(query: Any, key: Any, value: Any, mask: Any, *, scale: float | None, causal: str) -> Any:
+    rows, columns = query.shape[-2], key.shape[-2]
+    if causal == "bottom_right" and rows != columns:
+        mask, causal = real.ones(rows, columns, dtype=real.bool).tril_(columns - rows), ""
+    return real.nn.functional.scaled_dot_product_attention(
+        query, key, value, mask, is_causal=bool(causal), scale=scale, enable_gqa=query.shape[-3] != key.shape[-3]
+    )
+
+
 def attention(
     query: Any, key: Any, value: Any, mask: Any = None, *,
     scale: float | None = None, causal: str = "", dropout: float = 0.0,
 ) -> Any:  # fmt: skip
     """See reference/attention.py. Query heads of one key head become rows of it; the softmax works in place."""
+    if records(query, key, value, mask):
+        return wrap(compute(_recorded, query, key, value, mask, scale=scale, causal=causal))
     q, k, v = memory(query), memory(key), memory(value)
     rows, width = q.shape[-2:]
     columns = k.shape[-2]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hf_ascend.runtime import workers
+from hf_ascend.runtime import heap, workers
 
-from . import _dtypes, _inplace, _registry
+from . import _dtypes, _fallback, _inplace, _registry
 from ._grad_mode import ensure_recording
 from ._ms import ON_CPU, MsTensor, capturing, ms, raw_dtype, raw_shape, refuse, run_backward
 
@@ -44,6 +44,8 @@ def _run(*args: Any, accumulate_grad: bool) -> Any:
             "a gradient computed inside a captured function would be that of this run alone. Capture the loss, and "
             "take mindspore.value_and_grad of the captured function, or call backward() on its result"
         )
+    before = _fallback.keeping, _fallback.creating
+    _fallback.keeping, _fallback.creating = bool(args[2]), bool(args[3])
     try:
         return run_backward(*args, accumulate_grad=accumulate_grad)
     except RuntimeError as error:
@@ -53,6 +55,8 @@ def _run(*args: Any, accumulate_grad: bool) -> Any:
                 "Trying to backward through the graph a second time. Specify retain_graph=True if you need to."
             ) from None
         raise
+    finally:
+        _fallback.keeping, _fallback.creating = before
 
 
 def backward(
@@ -79,6 +83,8 @@ def backward(
         return
     _run(outputs, seeds, keep, create_graph, (), True, accumulate_grad=True)
     _after_backward()
+    if ON_CPU:
+        heap.tidy()
 
 
 def grad(

@@ -5,6 +5,7 @@ MindSpore's graph whose backward asks PyTorch's autograd. Each call is counted (
 """
 
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +19,14 @@ from ._ms import ON_CPU, MsFunction, MsTensor, TensorPy, executor, refuse_captur
 _TO_REAL = {d.name: getattr(real, d.name) for d in (*_dtypes.ALL, *_dtypes.ABSENT.values()) if hasattr(real, d.name)}
 
 
+_to_shared: Any = None  # bound by _inplace, which needs this module
+
+
 def to_real(x: Any) -> real.Tensor:
     """The PyTorch tensor on the memory of a MindSpore tensor (copied only if DLPack cannot express it)."""
     refuse_capture(x)
+    if _to_shared is not None and not TensorPy.is_contiguous(x) and 0 not in x.shape:
+        return _to_shared(x)
     x = MsTensor.data.__get__(x)
     if not x.shape or not x.is_contiguous() or 0 in x.shape or x.dtype in _COPIED:
         return real.from_numpy(x.asnumpy().copy()).reshape(x.shape) if x.dtype != _BF16 else _bf16(x)
@@ -139,8 +145,15 @@ def _differentiable(x: real.Tensor) -> bool:
     return x.is_floating_point() or x.is_complex()
 
 
-class _TorchCall(MsFunction):
-    """One PyTorch call as a node of MindSpore's autograd graph."""
+keeping = True
+"""Whether the backward pass in progress keeps its graph; `_autograd` says when it need not."""
+creating = False
+"""Whether the backward pass in progress is recorded itself (create_graph)."""
+_TWICE = "Trying to backward through the graph a second time. Specify retain_graph=True if you need to."
+
+
+class TorchCall(MsFunction):
+    """One PyTorch call as a node of MindSpore's autograd graph; its gradient is PyTorch's, of any order."""
 
     @staticmethod
     def forward(ctx: Any, call: Any, box: list[Any], *tensors: Any) -> Any:
@@ -151,22 +164,71 @@ class _TorchCall(MsFunction):
         with real.enable_grad():
             box.append(_flatten(call(leaves), flat))
         ctx.leaves, ctx.wanted, ctx.flat = leaves, wanted, flat
+        ctx.save_for_backward(*tensors)
+        # Arguments and results know this node, if only after a write in place: strong references would keep all alive.
+        ctx.call, ctx.given = call, [(weakref.ref(t), t._version) for t in tensors]
         results = tuple(from_real(t) for t in flat)
+        ctx.box = box
         ctx.mark_non_differentiable(*(r for r, t in zip(results, flat, strict=True) if not t.requires_grad))
         return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        pairs = [(t, to_real(g)) for t, g in zip(ctx.flat, grads, strict=True) if t.requires_grad and g is not None]
-        inputs = [ctx.leaves[i] for i in ctx.wanted]
+        if ctx.leaves is None:
+            raise RuntimeError(_TWICE)
+        for (known, version), t in zip((*ctx.given, *ctx.box[1]), (*ctx.leaves, *ctx.flat), strict=True):
+            if (now := known()) is not None and now._version != version:
+                real.autograd.graph.increment_version(t)  # overwritten since: PyTorch complains if it needs the values
         out: list[Any] = [None] * (len(ctx.leaves) + 2)
-        if pairs and inputs:
-            found = real.autograd.grad(
-                [t for t, _ in pairs], inputs, [g.to(t.dtype) for t, g in pairs], allow_unused=True, retain_graph=True
-            )
-            for i, g in zip(ctx.wanted, found, strict=True):
-                out[i + 2] = None if g is None else from_real(g)
+        wanted = [t.requires_grad and g is not None for t, g in zip(ctx.flat, grads, strict=True)]
+        pairs = [(i, g) for i, g in enumerate(grads) if wanted[i]]
+        if not pairs or not ctx.wanted:
+            return tuple(out)
+        if creating:
+            found = _recorded_gradients(ctx, pairs)
+        else:
+            results, seeds = [ctx.flat[i] for i, _ in pairs], [to_real(g).to(ctx.flat[i].dtype) for i, g in pairs]
+            inputs = [ctx.leaves[i] for i in ctx.wanted]
+            found = [
+                None if g is None else from_real(g)
+                for g in real.autograd.grad(results, inputs, seeds, allow_unused=True, retain_graph=keeping)
+            ]
+            if not keeping:
+                ctx.leaves = ctx.flat = ctx.given = None
+        for i, g in zip(ctx.wanted, found, strict=True):
+            out[i + 2] = g
         return tuple(out)
+
+
+def _apply(call: Any, box: list[Any], tensors: Any) -> tuple[Any, ...]:
+    results = TorchCall.apply(call, box, *tensors)
+    results = results if isinstance(results, tuple) else (results,)
+    box.append([(weakref.ref(r), r._version) for r in results])
+    return results
+
+
+def _recorded_gradients(ctx: Any, pairs: list[tuple[int, Any]]) -> list[Any]:
+    """The gradients as the results of a node of their own, which computes the call once more."""
+    n, wanted, call = len(ctx.given), ctx.wanted, ctx.call
+    used: list[int] = []
+
+    def gradients(reals: list[real.Tensor]) -> Any:
+        inputs = [t if t.requires_grad else t.detach().requires_grad_(i in wanted) for i, t in enumerate(reals[:n])]
+        flat: list[real.Tensor] = []
+        _flatten(call(inputs), flat)
+        results = [flat[i] for i, _ in pairs]
+        found = real.autograd.grad(
+            results, [inputs[i] for i in wanted], [g.to(r.dtype) for r, g in zip(results, reals[n:], strict=True)],
+            create_graph=True, allow_unused=True,
+        )  # fmt: skip
+        used[:] = [i for i, g in enumerate(found) if g is not None]
+        return tuple(found[i] for i in used)
+
+    results = _apply(gradients, [], (*ctx.saved_tensors, *(g for _, g in pairs)))
+    made: list[Any] = [None] * len(wanted)
+    for i, g in zip(used, results, strict=True):
+        made[i] = g
+    return made
 
 
 def _caller() -> str:
@@ -177,10 +239,8 @@ def _caller() -> str:
     return f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 
 
-def run(name: str, fn: Callable[..., Any], /, *args: Any, reason: str = "not registered", **kwargs: Any) -> Any:
-    """Run PyTorch's `fn` on MindSpore tensors and return MindSpore tensors."""
-    if not ON_CPU:
-        raise NotImplementedError(f"torch.{name} has no implementation on Ascend{_caller()}: {reason}")
+def compute(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """PyTorch's `fn` on the memory of MindSpore tensors: MindSpore tensors, with its gradient as one node."""
     tensors: list[Any] = []
     plan = _convert(args, tensors), _convert(kwargs, tensors)
 
@@ -190,13 +250,18 @@ def run(name: str, fn: Callable[..., Any], /, *args: Any, reason: str = "not reg
 
     if any(t._requires_grad for t in tensors) and executor.enable_grad():
         box: list[Any] = []
-        results = _TorchCall.apply(call, box, *tensors)
-        results = results if isinstance(results, tuple) else (results,)
-        out = _fill(box[0], list(results))
-    else:
-        flat: list[real.Tensor] = []
-        with real.no_grad():
-            shape = _flatten(call([to_real(t) for t in tensors]), flat)
-        out = _fill(shape, [from_real(t) for t in flat])
+        results = _apply(call, box, tensors)
+        return _fill(box[0], list(results))
+    flat: list[real.Tensor] = []
+    with real.no_grad():
+        shape = _flatten(call([to_real(t) for t in tensors]), flat)
+    return _fill(shape, [from_real(t) for t in flat])
+
+
+def run(name: str, fn: Callable[..., Any], /, *args: Any, reason: str = "not registered", **kwargs: Any) -> Any:
+    """Run PyTorch's `fn` on MindSpore tensors and return MindSpore tensors; counted."""
+    if not ON_CPU:
+        raise NotImplementedError(f"torch.{name} has no implementation on Ascend{_caller()}: {reason}")
+    out = compute(fn, *args, **kwargs)
     counters.count_fallback(name, reason, _caller())
     return out

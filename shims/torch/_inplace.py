@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch as real
 
-from . import _capture, _dtypes, _registry, _views
+from . import _capture, _dtypes, _fallback, _registry, _views
 from ._ms import (
     ON_CPU,
     MsFunction,
@@ -63,6 +63,9 @@ def to_shared(x: Any) -> real.Tensor:
     if raw_dtype(x) is _dtypes.bfloat16.ms:
         return real.from_numpy(a.view(np.int16)).view(real.bfloat16)
     return real.from_numpy(a)
+
+
+_fallback._to_shared = to_shared
 
 
 def from_numpy(a: np.ndarray) -> Any:

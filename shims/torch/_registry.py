@@ -21,7 +21,7 @@ from typing import Any
 
 import torch as real
 
-from . import _capture, _fallback, _meta
+from . import _capture, _fallback, _meta, _nodes
 from ._device import _stack
 from ._grad_mode import ensure_recording
 from ._ms import DEVICE, ON_CPU, CaptureError, MsTensor, capturing, jit_state, mint
@@ -120,7 +120,8 @@ def _clean(kwargs: dict[str, Any]) -> None:
 
 def callable_for(name: str, fn: Callable[..., Any], view: bool = False) -> Callable[..., Any]:
     """The public callable around an implementation."""
-    infers = not _meta.knows(name)
+    infers, public = not _meta.knows(name), fn
+    fn = _nodes.node(name, fn)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if jit_state._jit_context is not None and capturing():
@@ -153,7 +154,7 @@ def callable_for(name: str, fn: Callable[..., Any], view: bool = False) -> Calla
 
     call.__name__ = call.__qualname__ = name.rpartition(".")[2]
     call.__doc__ = fn.__doc__ or f"torch.{name}: see PyTorch's documentation."
-    call.hf_ascend_impl = fn  # type: ignore[attr-defined]
+    call.hf_ascend_impl = public  # type: ignore[attr-defined]
     return call
 
 

@@ -54,6 +54,7 @@ def _reshape(x: Any, shape: tuple[int, ...]) -> Any:
         strides = _strides_for(tuple(raw_shape(x)), tuple(MsTensor.stride(x)), shape)
         if strides is not None:
             return _views.strided(x, shape, strides, x.storage_offset())
+        x = contiguous(x)
     return mint.reshape(x, shape)
 
 

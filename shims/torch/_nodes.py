@@ -1,0 +1,68 @@
+"""Large recorded operators on the CPU: each one node of MindSpore's graph, by PyTorch's kernels on shared memory.
+
+Training on the CPU is made of a few operators on large tensors, for which MindSpore's CPU kernels take two to ten times
+as long as PyTorch's, forward and backward (benchmarks/training.py). They are listed here. This is no fallback: each has
+its implementation on MindSpore as well, which smaller tensors, graph capture and Ascend use. HF_ASCEND_CPU_NODES sets
+from how many elements of an argument on (16384 if unset), or "off".
+"""
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch as real
+
+from . import _dtypes, _fallback
+from ._ms import ON_CPU, TensorPy, grad_enabled, jit_state, raw_requires_grad, raw_shape
+
+_SETTING = os.environ.get("HF_ASCEND_CPU_NODES", "16384")
+if _SETTING != "off" and not _SETTING.isdecimal():
+    raise ValueError(f"HF_ASCEND_CPU_NODES={_SETTING!r}: expected a number of elements, or off")
+LARGE = int(_SETTING) if _SETTING != "off" else None
+"""From this many elements in one argument on, what the node costs besides (30 us) no longer counts."""
+_F = real.nn.functional
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    # matrix products
+    "_C._nn.linear": _F.linear, "matmul": real.matmul, "bmm": real.bmm, "baddbmm": real.baddbmm, "addmm": real.addmm,
+    "einsum": real.einsum,
+    # activations
+    "_C._nn.silu": _F.silu, "_C._nn.gelu": _F.gelu, "relu": real.relu, "tanh": real.tanh, "sigmoid": real.sigmoid,
+    "softmax": real.softmax, "log_softmax": real.log_softmax,
+    # normalisation
+    "layer_norm": real.layer_norm, "rsqrt": real.rsqrt, "pow": real.pow, "square": real.square, "mean": real.mean,
+    # element by element
+    "add": real.add, "sub": real.sub, "mul": real.mul, "div": real.div, "neg": real.neg, "where": real.where,
+    "masked_fill": real.masked_fill,
+    "Tensor.__add__": real.add, "Tensor.__radd__": real.add, "Tensor.__mul__": real.mul, "Tensor.__rmul__": real.mul,
+    "Tensor.__sub__": real.sub, "Tensor.__rsub__": real.rsub, "Tensor.__truediv__": real.div,
+    "Tensor.__rtruediv__": lambda x, y: y / x, "Tensor.__pow__": real.pow,
+    # copies
+    "cat": real.cat, "clone": real.clone, "Tensor.contiguous": real.Tensor.contiguous,
+}  # fmt: skip
+_KINDS = (TensorPy, int, float, str, list, tuple, _dtypes.dtype, type(None))
+"""What arguments may be; numpy's scalars, arrays and what else the stand-in knows are its own to convert."""
+
+
+def _large(x: Any) -> bool:
+    return math.prod(raw_shape(x)) >= LARGE
+
+
+def node(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn`, the implementation of operator `name`, with PyTorch's for what is large and recorded if it is listed."""
+    theirs = _OPERATORS.get(name)
+    if theirs is None or not ON_CPU or LARGE is None:
+        return fn
+    listed, copies = name == "cat", name == "Tensor.contiguous"
+
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        if grad_enabled() and jit_state._jit_context is None:
+            tensors = [a for a in (args[0] if listed and args else args) if isinstance(a, TensorPy)]
+            if any(map(raw_requires_grad, tensors)) and any(map(_large, tensors)):
+                plain = all(isinstance(a, _KINDS) for a in args)
+                if plain and not (copies and TensorPy.is_contiguous(tensors[0])):
+                    return _fallback.compute(theirs, *args, **kwargs)
+        return fn(*args, **kwargs)
+
+    choose.__doc__, choose.__name__ = fn.__doc__, name.rpartition(".")[2]
+    return choose
