@@ -263,3 +263,8 @@ def test_operators_on_meta_tensors_have_shape_and_dtype_and_no_values():
     assert htorch.empty_like(y, device="cpu").device.type == "cpu"
     with pytest.raises(NotImplementedError):
         y.to("cpu")
+
+
+@pytest.mark.parametrize("name", ["celu", "relu6"])
+def test_gradients_where_two_pieces_meet(name):
+    check(lambda t, f, x: getattr(f, name)(x) + 1, np.array([-1, 0, 3, 6, 7], np.float32))

@@ -177,13 +177,14 @@ def selu(input: Any) -> Any:
 @op("celu")
 def celu(input: Any, alpha: float = 1.0) -> Any:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
-    return input.clamp(min=0) + (input.clamp(max=0) / alpha).expm1() * alpha
+    return input.relu() + (input.clamp(max=0) / alpha).expm1() * alpha  # of the two, one has a gradient at zero
 
 
 @op("_C._nn.relu6")
 def relu6(input: Any) -> Any:
     """Limited to [0, 6]."""
-    return input.clamp(0, 6)
+    inside = (input > 0) & (input < 6)  # no gradient at the limits themselves, where clamp has one
+    return mint.where(inside, input, input.detach().clamp(0, 6))
 
 
 @op("prelu")
