@@ -268,3 +268,8 @@ def test_operators_on_meta_tensors_have_shape_and_dtype_and_no_values():
 @pytest.mark.parametrize("name", ["celu", "relu6"])
 def test_gradients_where_two_pieces_meet(name):
     check(lambda t, f, x: getattr(f, name)(x) + 1, np.array([-1, 0, 3, 6, 7], np.float32))
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (4, 5)), ((2, 3), (4,)), ((3,), (2, 1, 2))])
+def test_kron(shapes):
+    check(lambda t, f, a, b: t.kron(a, b), *(_draw(*s) for s in shapes))

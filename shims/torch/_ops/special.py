@@ -239,3 +239,12 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
     from .reduction import vector_norm
 
     return wrap(vector_norm.impls["any"](x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1))
+
+
+@op("kron")
+def kron(input: Any, other: Any) -> Any:
+    """The Kronecker product; the shorter shape is filled with ones in front."""
+    rank = max(len(raw_shape(input)), len(raw_shape(other)))
+    left, right = ([1] * (rank - len(raw_shape(x))) + list(raw_shape(x)) for x in (input, other))
+    product = input.reshape([n for size in left for n in (size, 1)]) * other.reshape([n for s in right for n in (1, s)])
+    return product.reshape([a * b for a, b in zip(left, right, strict=True)])
