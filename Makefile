@@ -1,4 +1,4 @@
-# make test  the test suite; make demo  the demo. Both create .venv and install into it when needed.
+# make test  the test suite; make demo  the demo; make finetune  LoRA on real data. They create .venv and install into it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # The CPU build of PyTorch: the PyPI build for Linux brings 3 GB of CUDA. See the README for where to get it.
@@ -7,7 +7,7 @@ TORCH_ANY ?= torch==2.13.0
 BIN := .venv/bin
 TORCHVISION := .venv/torchvision
 
-.PHONY: help install demo test conformance lint format clean
+.PHONY: help install demo finetune test conformance lint format clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
@@ -24,10 +24,14 @@ install: .venv/installed
 	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[test,demo]'
 	touch $@
 
+.venv/train: .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[train]'
+	touch $@
+
 # timm brings torchvision, and transformers fails where that does not fit torch (PyPI's build beside torch's CPU build):
 # then it goes to a folder of its own, which only the tests of timm see. With torch's version named, pip leaves torch be.
-.venv/conformance: .venv/installed
-	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[conformance,train]'
+.venv/conformance: .venv/train
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[conformance]'
 	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt --editable '.[timm]' \
 	  "torch==$$($(BIN)/python -c 'import torch; print(torch.__version__)')" \
 	  || echo "timm or its torchvision is not in pip's indexes: its tests are skipped"
@@ -39,6 +43,9 @@ install: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
+
+finetune: .venv/train
+	$(BIN)/python examples/finetune.py
 
 # Two processes of one thread each: MindSpore's and PyTorch's thread pools would otherwise wait for each other.
 test: .venv/conformance

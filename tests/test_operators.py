@@ -273,3 +273,32 @@ def test_gradients_where_two_pieces_meet(name):
 @pytest.mark.parametrize("shapes", [((2, 3), (4, 5)), ((2, 3), (4,)), ((3,), (2, 1, 2))])
 def test_kron(shapes):
     check(lambda t, f, a, b: t.kron(a, b), *(_draw(*s) for s in shapes))
+
+
+KINKS = {
+    "logsigmoid": lambda t, x: t.nn.functional.logsigmoid(x),
+    "bce": lambda t, x: t.nn.functional.binary_cross_entropy_with_logits(x, t.full_like(x, 0.3)),
+    "bce, weighted": lambda t, x: t.nn.functional.binary_cross_entropy_with_logits(
+        x, t.full_like(x, 0.3), pos_weight=t.tensor(2.0)
+    ),
+    "elu": lambda t, x: t.nn.functional.elu(x),
+    "selu": lambda t, x: t.nn.functional.selu(x),
+    "celu": lambda t, x: t.nn.functional.celu(x),
+    "hardtanh": lambda t, x: t.nn.functional.hardtanh(x),
+    "hardsigmoid": lambda t, x: t.nn.functional.hardsigmoid(x),
+    "hardswish": lambda t, x: t.nn.functional.hardswish(x),
+    "relu6": lambda t, x: t.nn.functional.relu6(x),
+    "max": lambda t, x: x.abs().max() * 2,
+    "min": lambda t, x: x.abs().min(),
+    "median": lambda t, x: x.abs().median() * 3,
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_gradients_at_kinks_and_ties_are_torchs(name):
+    found = []
+    for t in (htorch, torch):
+        x = t.tensor([-6.0, -4, -3, -1, -0.5, 0, 0.5, 1, 3, 4, 6, 0], requires_grad=True)
+        KINKS[name](t, x).sum().backward()
+        found.append(x.grad.numpy())
+    np.testing.assert_allclose(*found, atol=1e-6)

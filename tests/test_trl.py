@@ -43,6 +43,7 @@ CASES: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any], bool]] = {
     "sft_chat": ("SFT", CHAT, {}, False),
     "sft_completion": ("SFT", COMPLETION, {}, False),
     "sft_selective": ("SFT", TEXT, {"gradient_checkpointing_kwargs": {"selective": True}}, False),
+    "dpo": ("DPO", PREFERENCE, {}, False),
     "dpo_ipo": ("DPO", PREFERENCE, {"loss_type": "ipo"}, False),
     "dpo_lora": ("DPO", PREFERENCE, {}, True),
     "reward": ("Reward", PREFERENCE, {}, False),

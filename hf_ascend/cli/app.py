@@ -168,7 +168,9 @@ def coverage(
         command.show(packages or ["transformers"], names)
 
 
-conformance = typer.Typer(help="Compare with PyTorch: the catalogue of architectures, one checkpoint, operators.")
+conformance = typer.Typer(
+    help="Compare with PyTorch: the catalogue of architectures, one checkpoint, operators, training."
+)
 app.add_typer(conformance, name="conformance")
 
 
@@ -240,3 +242,16 @@ def operators(context: typer.Context) -> None:
         command = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
         command.command()(module.main)
         command(args=context.args, prog_name="hf-ascend conformance operators")
+
+
+@conformance.command()
+def training(
+    case: Annotated[list[str] | None, typer.Option("--case", "-c", help="One way to train; may be repeated.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 50,
+) -> None:
+    """Compare fifty training steps with PyTorch: Trainer, Seq2SeqTrainer, LoRA, a plain loop, an Accelerator."""
+    with one_line_errors():
+        from hf_ascend.cli import conformance as command
+
+        if not command.training(case or [], steps):
+            raise typer.Exit(1)

@@ -131,3 +131,21 @@ def compare(
         first = departed[0]
         console.print(f"They part at {first.module or 'the model itself'} ({first.class_name}): {first.message}")
     return False
+
+
+def training(cases: list[str], steps: int) -> bool:
+    """Train in each of `cases` (all if none is named) on both sides; True when losses and weights match."""
+    from hf_ascend.conformance import training as module
+
+    if unknown := [c for c in cases if c not in module.CASES]:
+        raise CommandError(f"--case: {', '.join(unknown)}: expected some of {', '.join(module.CASES)}")
+    table = Table(
+        "training", "steps", f"losses differ by (at most {module.LOSS:g})", f"weights (at most {module.WEIGHTS:g})"
+    )
+    good = True
+    for case in cases or module.CASES:
+        loss, weights, compared = module.run(case, steps)
+        good = good and loss <= module.LOSS and weights <= module.WEIGHTS
+        table.add_row(case, str(compared), f"{loss:.2g}", f"{weights:.2g}")
+    console.print(table)
+    return good

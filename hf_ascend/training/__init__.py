@@ -5,6 +5,7 @@
 `nonfinite`    a NaN or infinite loss is named with its step and the module it comes from.
 `memory`       out of memory: what to turn on.
 `arguments`    training arguments that this device cannot carry out.
+`captured`     torch_compile=True: the forward as MindSpore graphs.
 `monitor`      throughput, utilisation, step times and memory in the Trainer's logs; `flops` counts the operations.
 `report`       the curves of a training as one HTML or PNG file, by `drawing`.
 `lion`         the Lion optimizer, where bitsandbytes is not there.

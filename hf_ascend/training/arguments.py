@@ -21,9 +21,11 @@ _WITHOUT = {
     "tf32": "tf32=True: TF32 is a mode of NVIDIA's GPUs. float32 is computed in full precision here.",
     "use_liger_kernel": "use_liger_kernel=True: Liger's kernels are Triton programs for GPUs and change no results. "
     "Training goes on without them; hf_ascend has fused kernels of its own for Ascend.",
-    "torch_compile": "torch_compile=True: PyTorch's compiler does not compile for MindSpore. Training goes on eagerly; "
-    'a function can be captured with mindspore.jit(capture_mode="trace").',
 }
+_CAPTURED = (
+    "torch_compile=True: the forward is captured as MindSpore graphs, one for each shape of batch, at its first batch. "
+    "See docs/TRAINING.md."
+)
 _COMPILER = ("torch_compile_backend", "torch_compile_mode")
 """Either of them turns torch_compile on."""
 
@@ -46,6 +48,9 @@ def settle(args: Any) -> None:
             raise UnsupportedArgumentError(f"{name}: {why}")
     if any(getattr(args, name, None) for name in _COMPILER):
         args.torch_compile = True
+    if getattr(args, "torch_compile", None):  # PyTorch's compiler stays out of it
+        args.torch_compile, args.hf_ascend_capture = False, True
+        note(_CAPTURED)
     for name, why in _WITHOUT.items():
         if getattr(args, name, None):
             note(why)

@@ -79,25 +79,30 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 @op("_C._nn.hardtanh", "nn.functional.hardtanh")
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """Limited to [min_val, max_val]."""
-    return input.clamp(min_val, max_val)
+    return _within(input, min_val, max_val)
+
+
+def _within(x: Any, low: float, high: float) -> Any:
+    """`clamp`, but without a gradient at the limits themselves, as in torch's activations."""
+    return mint.where((x > low) & (x < high), x, x.detach().clamp(low, high))
 
 
 @op("_C._nn.hardsigmoid")
 def hardsigmoid(input: Any) -> Any:
     """clamp(x + 3, 0, 6) / 6."""
-    return (input + 3).clamp(0, 6) / 6
+    return wrap(_within(input + 3, 0, 6)) / 6
 
 
 @op("_C._nn.hardswish")
 def hardswish(input: Any) -> Any:
     """x * clamp(x + 3, 0, 6) / 6."""
-    return input * (input + 3).clamp(0, 6) / 6
+    return input * wrap(_within(input + 3, 0, 6)) / 6
 
 
 @op("_C._nn.elu", "nn.functional.elu_op")
 def elu(input: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     """x above zero, alpha * (exp(x) - 1) below."""
-    positive = input.clamp(min=0)
+    positive = input.relu()  # without a gradient at 0, where the other part has one
     negative = (input.clamp(max=0) * input_scale).expm1() * alpha
     return (positive + negative) * scale if scale != 1 else positive + negative
 
@@ -117,7 +122,8 @@ def mish(input: Any) -> Any:
 @op("_C._nn.log_sigmoid", "nn.functional.logsigmoid")
 def log_sigmoid(input: Any) -> Any:
     """log(sigmoid(x)), stable for large |x|."""
-    return input.clamp(max=0) - (-input.abs()).exp().log1p()
+    zero = wrap(mint.zeros_like(input))  # minimum halves its gradient between equals, as torch does at 0
+    return input.minimum(zero) - (-input.abs()).exp().log1p()
 
 
 @op("_C._nn.glu")
@@ -440,6 +446,11 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     return _reduced(loss if weight is None else loss * weight, reduction)
 
 
+def _positive(x: Any) -> Any:
+    """max(x, 0), with half a gradient at 0, which makes the loss smooth there."""
+    return x.maximum(wrap(mint.zeros_like(x)))
+
+
 @op("binary_cross_entropy_with_logits")
 @widened
 def binary_cross_entropy_with_logits(
@@ -448,10 +459,10 @@ def binary_cross_entropy_with_logits(
     """Cross entropy of sigmoid(input) and targets, in a stable form."""
     soft = (-input.abs()).exp().log1p()
     if pos_weight is None:
-        loss = input.clamp(min=0) - input * target + soft
+        loss = _positive(input) - input * target + soft
     else:
         w = (pos_weight - 1) * target + 1
-        loss = (1 - target) * input + w * (soft + (-input).clamp(min=0))
+        loss = (1 - target) * input + w * (soft + _positive(-input))
     return _reduced(loss if weight is None else loss * weight, reduction)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from .. import _dtypes
 from .._ms import mint
-from ._common import ON_CPU, dims, from_numpy, memory, np, op, raw_shape, wrap
+from ._common import ON_CPU, dims, from_numpy, memory, np, op, raw_shape, records, wrap
 from .indexing import _order
 from .indexing import gather as gather_op
+from .reduction import among_equals
 
 CumMax = collections.namedtuple("cummax", ["values", "indices"])
 CumMin = collections.namedtuple("cummin", ["values", "indices"])
@@ -81,7 +82,7 @@ def _median(name: str, skips: bool) -> None:
         shape = tuple(1 if i == d else s for i, s in enumerate(raw_shape(x)))
         values, at = _ranked(x, np.broadcast_to(rank, shape), d, keepdim or not raw_shape(input))
         if dim is None:
-            return values.reshape(())
+            return among_equals(x, int(memory(at).reshape(-1)[0])) if records(x) else values.reshape(())
         return Median(values, at) if raw_shape(input) else Median(values.reshape(()), at.reshape(()))
 
     impl.__doc__ = "The lower median of all elements, or (values, indices) along `dim`" + (

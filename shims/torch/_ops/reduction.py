@@ -112,6 +112,16 @@ def var_mean(
     )
 
 
+def among_equals(flat: Any, at: int) -> Any:
+    """Element `at` of a vector; all elements that equal it share its gradient, as in torch's max() and median()."""
+    a = memory(flat.detach())
+    equal = np.flatnonzero(a == a[at])
+    if equal.size < 2:
+        return flat[at]
+    mean = flat[wrap(from_numpy(equal))].mean()
+    return mean - mean.detach() + flat.detach()[at]
+
+
 def _extremum(name: str, np_fn: Callable, np_arg: Callable, result: Any, pair: str) -> None:
     def impl(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         from . import pointwise
@@ -127,7 +137,7 @@ def _extremum(name: str, np_fn: Callable, np_arg: Callable, result: Any, pair: s
             if capturing():
                 return getattr(mint, "a" + name)(x, tuple(range(len(raw_shape(x)))))
             flat = x.reshape(-1)
-            return flat[int(np_arg(memory(flat.detach())))] if x.numel() else np_fn(memory(x))
+            return among_equals(flat, int(np_arg(memory(flat.detach())))) if x.numel() else np_fn(memory(x))
         (d,) = dims(dim, len(raw_shape(x)))
         if not raw_shape(x):
             return result(x.clone(), from_numpy(np.zeros((), np.int64)))

@@ -6,6 +6,7 @@ from typing import Any
 from .. import _dtypes
 from .._ms import ON_CPU, mint
 from ._common import from_numpy, is_tensor, memory, np, op, ops, raw_shape, wrap
+from .neural import _within
 
 
 @op("xlogy", "special.xlogy")
@@ -171,7 +172,7 @@ def _piecewise(positive: Any, x: Any, other: Any) -> Any:
 def selu(input: Any) -> Any:
     """scale * elu(x, alpha), with the constants that keep mean and variance (arXiv:1706.02515)."""
     alpha, scale = 1.6732632423543772, 1.0507009873554805
-    return (input.clamp(min=0) + input.clamp(max=0).expm1() * alpha) * scale
+    return (input.relu() + input.clamp(max=0).expm1() * alpha) * scale
 
 
 @op("celu")
@@ -183,8 +184,7 @@ def celu(input: Any, alpha: float = 1.0) -> Any:
 @op("_C._nn.relu6")
 def relu6(input: Any) -> Any:
     """Limited to [0, 6]."""
-    inside = (input > 0) & (input < 6)  # no gradient at the limits themselves, where clamp has one
-    return mint.where(inside, input, input.detach().clamp(0, 6))
+    return _within(input, 0, 6)
 
 
 @op("prelu")
