@@ -54,13 +54,35 @@ def test_captured_training_gives_the_losses_and_weights_of_eager_training(tmp_pa
     assert "forward" not in vars(graph.model)
 
 
-def test_dropout_is_not_captured_but_trains_eagerly_and_is_noted(tmp_path, notes):
-    eager = common.make(tmp_path, model=model(0.1))
+class Looking(LlamaForCausalLM):
+    """Its forward looks at a value, which a graph does not have."""
+
+    def forward(self, input_ids=None, labels=None, **kwargs):
+        if float(input_ids.float().mean()) < -1:
+            raise ValueError("negative tokens")
+        return super().forward(input_ids=input_ids, labels=labels, **kwargs)
+
+
+def test_what_cannot_be_captured_trains_eagerly_and_is_noted(tmp_path, notes):
+    def looking():
+        set_seed(3)
+        return Looking(LlamaConfig(**common.CONFIG))
+
+    eager = common.make(tmp_path, model=looking())
     eager.train()
-    graph = common.make(tmp_path, model=model(0.1), torch_compile=True)
+    graph = common.make(tmp_path, model=looking(), torch_compile=True)
     graph.train()
     assert common.losses(graph) == common.losses(eager)
     assert sum("cannot be captured" in n for n in notes()) == 1
+
+
+def test_dropout_draws_other_masks_at_each_step_of_a_graph(tmp_path, notes, graphs):
+    rows = common.ROWS[:4] * 3  # the same batch at every step
+    graph = common.make(tmp_path, model=model(0.5), rows=rows, torch_compile=True, learning_rate=0.0, max_steps=3)
+    graph.train()
+    assert list(graphs.values()) == [3]
+    assert len(set(common.losses(graph).values())) == 3
+    assert not any("cannot be captured" in n for n in notes())
 
 
 def test_batches_of_many_shapes_end_the_making_of_graphs(tmp_path, notes, graphs, monkeypatch):

@@ -1,8 +1,8 @@
 """`torch_compile=True`: the training forward as MindSpore graphs (docs/CAPTURE.md), with backward through them.
 
 A graph is made for each set of arguments and shapes at its first batch, which takes seconds to minutes. What cannot be
-captured (dropout, whose random numbers would repeat; code that looks at values) trains eagerly, with one note that says
-why. Evaluation is eager.
+captured (code that looks at values, random numbers other than dropout's) trains eagerly, with one note that says why.
+Evaluation is eager.
 """
 
 import contextlib

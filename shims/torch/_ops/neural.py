@@ -21,7 +21,7 @@ from ._common import (
     widened,
     wrap,
 )
-from .random import dropout_mask
+from .random import dropout_mask, stream_seeds
 
 _LARGE = 1 << 18
 
@@ -143,7 +143,8 @@ def dropout(input: Any, p: float = 0.5, train: bool = True) -> Any:
     if p == 1:
         return input * 0
     if capturing():
-        return ops.Dropout(1 - p)(input)[0]  # MindSpore's own random numbers: they are drawn at each run
+        # MindSpore's own random numbers, which are drawn at each run, in a stream that begins with a number of ours.
+        return ops.Dropout(1 - p, *stream_seeds())(input)[0]
     return input * (dropout_mask(input, p) / (1 - p)).to(input.dtype)
 
 
@@ -242,6 +243,9 @@ def batch_norm(
     momentum: float, eps: float, cudnn_enabled: bool = True,
 ) -> Any:  # fmt: skip
     """Normalisation per channel, by the batch's statistics when training, else the running ones (arXiv:1502.03167)."""
+    if input.dtype.itemsize < 4:  # as torch: statistics of half precision are float32
+        rest = (weight, bias, running_mean, running_var, training, momentum, eps)
+        return batch_norm.impl(input.float(), *rest).to(input.dtype)
     rank = len(raw_shape(input))
     over = (0, *range(2, rank))
     shape = tuple(-1 if i == min(1, rank - 1) else 1 for i in range(rank))

@@ -237,3 +237,9 @@ def dropout_mask(like: Any, p: float, shape: tuple[int, ...] | None = None) -> A
     refuse_random()
     empty = laid_out_like(like, _dtypes.float32) if shape is None else real.empty(shape)
     return wrap(_fallback.from_real(empty.bernoulli_(1 - p, generator=default_generator.real)))
+
+
+def stream_seeds() -> tuple[int, int]:
+    """Two numbers of torch's stream, for an operator of MindSpore's with a stream of its own."""
+    a, b = real.randint(1, 2**31 - 1, (2,), generator=default_generator.real).tolist()
+    return a, b
