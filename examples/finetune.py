@@ -157,13 +157,13 @@ def draw(figures: dict[str, Any], file: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
-    axes.plot(*zip(*figures["losses"], strict=True), label="training")
-    axes.plot([0, figures["steps"]], figures["held_out_loss"], "o--", label="held-out questions, before and after")
+    if figures["losses"]:  # none are logged in a run of very few steps
+        axes.plot(*zip(*figures["losses"], strict=True), label="training")
+    axes.plot([0, figures["steps"]], figures["held_out_loss"], "o", label="held-out questions, before and after")
     for step, loss in zip((0, figures["steps"]), figures["held_out_loss"], strict=True):
         axes.annotate(f"{loss:.2f}", (step, loss), xytext=(0, 8), textcoords="offset points", ha="center")
     axes.set(xlabel="step", ylabel="loss of an answer's token", title="LoRA on MindSpore")
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.1)
+    axes.set_ylim(0, 1.15 * max(figures["held_out_loss"] + [loss for _, loss in figures["losses"]]))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=120, bbox_inches="tight")
