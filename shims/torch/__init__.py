@@ -4,6 +4,7 @@
 `_tensor`      torch.Tensor, a subclass of mindspore.Tensor; `_inplace`: views and in-place writes
 `_registry`    one decorator gives an operator its names and an implementation per device
 `_ops`         the operators; `_fallback`: PyTorch's CPU operator for what is not there
+`_autocast`    mixed precision
 `_autograd`    gradients; `nn`, `optim`, `utils`, ...: upstream's own code where it can run (retarget/rules.py)
 
 Why not upstream's: torch/__init__.py loads PyTorch's C++ core. Real torch stays untouched beside this.
@@ -225,31 +226,6 @@ def compile(model: _Any = None, **kwargs: _Any) -> _Any:  # noqa: A001
     return model if model is not None else lambda m: m
 
 
-def is_autocast_enabled(device_type: _Any = None) -> _builtins.bool:
-    """Whether autocast is on."""
-    from .amp import autocast_mode
-
-    return autocast_mode.enabled()
-
-
-def get_autocast_dtype(device_type: str = "cpu") -> dtype:
-    """The dtype autocast would use."""
-    return _dtypes.bfloat16
-
-
-is_autocast_cpu_enabled = is_autocast_enabled
-
-
-def get_autocast_gpu_dtype() -> dtype:
-    """The dtype autocast would use on an accelerator."""
-    return _dtypes.float16
-
-
-def is_autocast_cache_enabled() -> _builtins.bool:
-    """Always False."""
-    return False
-
-
 def vmap(func: _Any, in_dims: _Any = 0, out_dims: _Any = 0, **kwargs: _Any) -> _Any:
     """Map `func` over a dimension of its tensor arguments, by calling it per entry and stacking."""
 
@@ -341,26 +317,6 @@ for _n, _t in (
     globals()[_n] = _legacy(_n, _dtypes.as_dtype(_t))
 
 
-class autocast(_contextlib.ContextDecorator):
-    """Mixed precision on Ascend. On the CPU, where MindSpore multiplies no half precision, float32 stays, and says so."""  # noqa: E501
-
-    def __init__(
-        self, device_type: str = "cpu", dtype: _Any = None, enabled: _builtins.bool = True, cache_enabled: _Any = None
-    ):
-        self.device_type, self.dtype, self.enabled = device_type, dtype, enabled
-
-    def __enter__(self) -> "autocast":
-        from .amp import autocast_mode
-
-        autocast_mode.push(self.enabled, self.dtype)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        from .amp import autocast_mode
-
-        autocast_mode.pop()
-
-
 def load(
     f: _Any,
     map_location: _Any = None,
@@ -382,6 +338,20 @@ def save(obj: _Any, f: _Any, *args: _Any, **kwargs: _Any) -> None:
 
     write(obj, f)
 
+
+from .amp.autocast_mode import (  # noqa: E402
+    autocast,
+    clear_autocast_cache,
+    get_autocast_cpu_dtype,
+    get_autocast_dtype,
+    get_autocast_gpu_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_cpu_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
 
 lookup = _registry.lookup
 detach = Tensor.detach

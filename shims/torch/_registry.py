@@ -21,7 +21,7 @@ from typing import Any
 
 import torch as real
 
-from . import _capture, _fallback, _meta, _nodes
+from . import _autocast, _capture, _fallback, _meta, _nodes
 from ._device import _stack
 from ._grad_mode import ensure_recording
 from ._ms import DEVICE, ON_CPU, CaptureError, MsTensor, capturing, jit_state, mint
@@ -122,8 +122,11 @@ def callable_for(name: str, fn: Callable[..., Any], view: bool = False) -> Calla
     """The public callable around an implementation."""
     infers, public = not _meta.knows(name), fn
     fn = _nodes.node(name, fn)
+    casts = _autocast.policy(name) is not None
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if casts and _autocast.on:
+            return _autocast.run(name, call, args, kwargs)
         if jit_state._jit_context is not None and capturing():
             return _capture.run(name, call, fn, view, args, kwargs)
         out = None
@@ -181,7 +184,8 @@ def _recover(name: str, error: Exception, args: Any, kwargs: Any) -> Any:
 
 
 _mark_view: Callable[..., None] = lambda *a: None  # noqa: E731  (bound by _inplace, which needs this module)
-_capture._wrap = wrap
+_capture._wrap = _autocast._wrap = wrap
+_autocast._operators, _autocast._theirs = NAMESPACE, _real
 
 
 def _publish(o: Op) -> None:
@@ -210,6 +214,7 @@ def _publish_method(name: str, call: Callable[..., Any]) -> None:
 
 def make_inplace(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     """The in-place variant of an operator: compute, then store into the first argument."""
+    call = _autocast.uncast(name.removesuffix("_"), call)
 
     def in_place(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _assign(self, call(_operand(self, *args, *kwargs.values()), *args, **kwargs))

@@ -9,7 +9,7 @@
 `convolution` convolution; `pooling`
 `creation`   new tensors
 `complexes`  complex numbers
-`foreach`    one operator over lists of tensors; `optimizers`: fused steps
+`foreach`    one operator over lists of tensors; `optimizers`: fused steps; `amp`: scaled gradients
 `random`     random tensors
 `resize`     resampling of images
 `windows`    overlapping windows: transposed convolution, fold, grid_sample
@@ -20,6 +20,7 @@
 """
 
 from . import (
+    amp,
     complexes,
     convolution,
     creation,

@@ -219,6 +219,9 @@ def instance_norm(
     momentum: float, eps: float, cudnn_enabled: bool = True,
 ) -> Any:  # fmt: skip
     """Normalisation of each channel of each image (arXiv:1607.08022)."""
+    if input.dtype.itemsize < 4:  # as torch: statistics of half precision are float32
+        rest = (weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
+        return instance_norm.impl(input.float(), *rest).to(input.dtype)
     rank = len(raw_shape(input))
     over, shape = tuple(range(2, rank)), (1, -1) + (1,) * (rank - 2)
     if running_mean is not None and use_input_stats:

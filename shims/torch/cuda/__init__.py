@@ -1,6 +1,7 @@
 """torch.cuda: the process's accelerator, if it has one; see _accelerator."""
 
 import contextlib
+import importlib
 from typing import Any
 
 from .._accelerator import *  # noqa: F403
@@ -17,15 +18,11 @@ class device(contextlib.nullcontext):  # noqa: N801
 device_of = device
 
 
-class amp:
-    """torch.cuda.amp."""
-
-    from ..amp import GradScaler, autocast
-
-
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name == "amp":  # upstream's, which needs all of torch
+        return importlib.import_module(f"{__name__}.amp")
     from hf_ascend.retarget.finder import placeholder
 
     return placeholder(f"{__name__}.{name}".removeprefix("hf_ascend."))

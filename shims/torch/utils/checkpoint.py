@@ -11,7 +11,8 @@ import inspect
 import sys
 from typing import Any
 
-from .. import _autograd
+from .. import _autograd, autocast, get_autocast_dtype, is_autocast_cache_enabled, is_autocast_enabled
+from .._device import HOME
 from .._grad_mode import enable_grad, is_grad_enabled
 from .._ms import MsFunction, TensorPy, capturing, run_backward
 from .._ops.random import default_generator
@@ -59,6 +60,7 @@ class _Recompute(MsFunction):
         tensors = ctx.tensors
         ctx.state = default_generator.get_state()
         first, ctx.again = contexts
+        ctx.autocast = is_autocast_enabled(), get_autocast_dtype(HOME.type), is_autocast_cache_enabled()
         with no_grad(), first:
             out = run(tensors)
         many = isinstance(out, (tuple, list))
@@ -71,7 +73,8 @@ class _Recompute(MsFunction):
         kept = default_generator.get_state()
         default_generator.set_state(ctx.state)
         try:
-            with enable_grad(), ctx.again:
+            enabled, dtype, cached = ctx.autocast
+            with enable_grad(), autocast(HOME.type, dtype, enabled, cached), ctx.again:
                 inputs = tuple(wrap(t.detach()).requires_grad_(True) if t._requires_grad else t for t in ctx.tensors)
                 out = ctx.run(inputs)
         finally:
