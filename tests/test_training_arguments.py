@@ -39,8 +39,6 @@ def test_half_precision_on_the_cpu_trains_in_float32_and_says_so_once(tmp_path, 
     ("options", "told"),
     [
         ({"tf32": True}, "NVIDIA"),
-        ({"torch_compile": True}, "eagerly"),
-        ({"torch_compile_mode": "default"}, "eagerly"),
         ({"use_liger_kernel": True}, "Triton"),
     ],
 )

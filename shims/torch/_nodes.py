@@ -24,7 +24,7 @@ LARGE = int(_SETTING) if _SETTING != "off" else None
 _F = real.nn.functional
 _OPERATORS: dict[str, Callable[..., Any]] = {
     # matrix products
-    "_C._nn.linear": _F.linear, "matmul": real.matmul, "bmm": real.bmm, "baddbmm": real.baddbmm, "addmm": real.addmm,
+    "_C._nn.linear": _F.linear, "bmm": real.bmm, "baddbmm": real.baddbmm, "addmm": real.addmm,
     "einsum": real.einsum,
     # activations
     "_C._nn.silu": _F.silu, "_C._nn.gelu": _F.gelu, "relu": real.relu, "tanh": real.tanh, "sigmoid": real.sigmoid,
@@ -32,11 +32,8 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     # normalisation
     "layer_norm": real.layer_norm, "rsqrt": real.rsqrt, "pow": real.pow, "square": real.square, "mean": real.mean,
     # element by element
-    "add": real.add, "sub": real.sub, "mul": real.mul, "div": real.div, "neg": real.neg, "where": real.where,
-    "masked_fill": real.masked_fill,
-    "Tensor.__add__": real.add, "Tensor.__radd__": real.add, "Tensor.__mul__": real.mul, "Tensor.__rmul__": real.mul,
-    "Tensor.__sub__": real.sub, "Tensor.__rsub__": real.rsub, "Tensor.__truediv__": real.div,
-    "Tensor.__rtruediv__": lambda x, y: y / x, "Tensor.__pow__": real.pow,
+    "div": real.div, "neg": real.neg, "where": real.where, "masked_fill": real.masked_fill,
+    "Tensor.__truediv__": real.div, "Tensor.__rtruediv__": lambda x, y: y / x, "Tensor.__pow__": real.pow,
     # copies
     "cat": real.cat, "clone": real.clone, "Tensor.contiguous": real.Tensor.contiguous,
 }  # fmt: skip
@@ -44,8 +41,9 @@ _KINDS = (TensorPy, int, float, str, list, tuple, _dtypes.dtype, type(None))
 """What arguments may be; numpy's scalars, arrays and what else the stand-in knows are its own to convert."""
 
 
-def _large(x: Any) -> bool:
-    return math.prod(raw_shape(x)) >= LARGE
+def large(x: Any) -> bool:
+    """Whether a recorded operator on `x` outside graphs is to be a node. Those of two operands ask this themselves."""
+    return LARGE is not None and math.prod(raw_shape(x)) >= LARGE and jit_state._jit_context is None
 
 
 def node(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,7 +56,7 @@ def node(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
     def choose(*args: Any, **kwargs: Any) -> Any:
         if grad_enabled() and jit_state._jit_context is None:
             tensors = [a for a in (args[0] if listed and args else args) if isinstance(a, TensorPy)]
-            if any(map(raw_requires_grad, tensors)) and any(map(_large, tensors)):
+            if any(map(raw_requires_grad, tensors)) and any(map(large, tensors)):
                 plain = all(isinstance(a, _KINDS) for a in args)
                 if plain and not (copies and TensorPy.is_contiguous(tensors[0])):
                     return _fallback.compute(theirs, *args, **kwargs)

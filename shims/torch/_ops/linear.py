@@ -3,10 +3,14 @@
 import math
 from typing import Any
 
+import torch as real
+
 from hf_ascend import kernels
 
-from .. import _dtypes
+from .. import _dtypes, _nodes
+from .._fallback import compute
 from .._ms import ON_CPU, TensorPy, gen, grad_enabled, jit_state, mint, pyboost_matmul, raw_requires_grad
+from .._nodes import large
 from ._common import (
     cast,
     from_numpy,
@@ -105,6 +109,9 @@ def matmul(input: Any, other: Any) -> Any:  # noqa: A002
     if len(a) == 2 == len(b) and kind is _FLOAT32 and a[1] == b[0] and jit_state._jit_context is None:
         if grad_enabled() and (raw_requires_grad(input) or raw_requires_grad(other)):
             if a[0] and a[1] and b[1]:
+                least = _nodes.LARGE
+                if least is not None and (a[0] * a[1] >= least or b[0] * b[1] >= least):
+                    return compute(real.matmul, input, other)
                 return pyboost_matmul(_matmul_nn, [input, other, False, False])
         elif ON_CPU:
             return from_numpy(np.matmul(memory(input), memory(other)))
@@ -121,6 +128,8 @@ def matmul(input: Any, other: Any) -> Any:  # noqa: A002
         return wrap(matmul.impls["any"](input.unsqueeze(0), other)).squeeze(-2)
     if len(b) == 1:
         return wrap(matmul.impls["any"](input, other.unsqueeze(1))).squeeze(-1)
+    if ON_CPU and records(input, other) and (large(input) or large(other)):
+        return compute(real.matmul, input, other)
     if 0 in a or 0 in b:
         if records(input, other):
             raise NotImplementedError("products without elements have no gradient in MindSpore")

@@ -122,8 +122,8 @@ def mish(input: Any) -> Any:
 @op("_C._nn.log_sigmoid", "nn.functional.logsigmoid")
 def log_sigmoid(input: Any) -> Any:
     """log(sigmoid(x)), stable for large |x|."""
-    zero = wrap(mint.zeros_like(input))  # minimum halves its gradient between equals, as torch does at 0
-    return input.minimum(zero) - (-input.abs()).exp().log1p()
+    # minimum halves its gradient between equals, as torch does at 0
+    return input.minimum(input.new_zeros(())) - (-input.abs()).exp().log1p()
 
 
 @op("_C._nn.glu")
@@ -452,7 +452,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
 
 def _positive(x: Any) -> Any:
     """max(x, 0), with half a gradient at 0, which makes the loss smooth there."""
-    return x.maximum(wrap(mint.zeros_like(x)))
+    return x.maximum(x.new_zeros(()))
 
 
 @op("binary_cross_entropy_with_logits")

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch as real
+
 from .. import _dtypes
+from .._fallback import compute
 from .._ms import MsFunction, TensorPy, gen, mint
+from .._nodes import large
 from . import complexes
 from ._common import (
     ON_CPU,
@@ -22,6 +26,7 @@ from ._common import (
     op,
     ops,
     raw_dtype,
+    records,
     wrap,
 )
 
@@ -203,10 +208,16 @@ def _binary(ms_fn: Callable, np_fn: Callable, a: Any, b: Any, dtype: _dtypes.dty
     return _binary_of_any(ms_fn, np_fn, a, b, dtype)
 
 
+_PYTORCHS = {np.add: real.add, np.subtract: real.sub, np.multiply: real.mul} if ON_CPU else {}
+
+
 def _binary_of_any(ms_fn: Callable, np_fn: Callable, a: Any, b: Any, dtype: _dtypes.dtype | None) -> Any:
     a, b, dtype = _pair(a, b, dtype)
     if host(a, b):
         return _np_out(_quiet(np_fn, memory(a), memory(b)))
+    theirs = _PYTORCHS.get(np_fn)
+    if theirs is not None and records(a, b) and (large(a) or large(b)):
+        return compute(theirs, a, b)
     if dtype.is_complex and ON_CPU:
         found = complexes.binary(np_fn, a, b)
         if found is not None:
@@ -262,7 +273,9 @@ def _add(a: Any, b: Any) -> Any:
     # Two tensors of one type first, and by few questions: each costs as much as the rest of the way to MindSpore.
     # The primitive costs a third less than mint's function of torch's signature.
     if ON_CPU and _alike(a, b):
-        return _np_out(np.add(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else gen.add_op(a, b)
+        if host_pair(a, b):
+            return _np_out(np.add(memory(a), memory(b), extobj=QUIET))
+        return compute(real.add, a, b) if large(a) else gen.add_op(a, b)
     if _both_bool(a, b):
         return _binary_of_any(ops.logical_or, np.logical_or, a, b, None)
     return _binary_of_any(mint.add, np.add, a, b, None)
@@ -276,7 +289,9 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 def _sub(a: Any, b: Any) -> Any:
     if ON_CPU and _alike(a, b):
-        return _np_out(np.subtract(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else gen.sub_op(a, b)
+        if host_pair(a, b):
+            return _np_out(np.subtract(memory(a), memory(b), extobj=QUIET))
+        return compute(real.sub, a, b) if large(a) else gen.sub_op(a, b)
     if any(is_tensor(x) and raw_dtype(x) is ms.bool_ for x in (a, b)) and all(
         is_tensor(x) and raw_dtype(x) is ms.bool_ or isinstance(x, bool) for x in (a, b)
     ):
@@ -300,7 +315,9 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 def _mul(a: Any, b: Any) -> Any:
     if ON_CPU and _alike(a, b):
-        return _np_out(np.multiply(memory(a), memory(b), extobj=QUIET)) if host_pair(a, b) else gen.mul_op(a, b)
+        if host_pair(a, b):
+            return _np_out(np.multiply(memory(a), memory(b), extobj=QUIET))
+        return compute(real.mul, a, b) if large(a) else gen.mul_op(a, b)
     if _both_bool(a, b):
         return _binary_of_any(ops.logical_and, np.logical_and, a, b, None)
     return _binary_of_any(mint.mul, np.multiply, a, b, None)
