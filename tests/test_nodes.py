@@ -37,6 +37,12 @@ CALLS = {
     "arithmetic": lambda t, x, y: (2 - x) * y.sum() / (y[0].exp() + 1) - 3 * x / 2 + (-x) + 1 / (x * x + 1),
     "powers": lambda t, x, y: t.rsqrt(x**2 + 1) * x.pow(2).mean(-1, keepdim=True),
     "choice": lambda t, x, y: t.where(x > 0, x, y[0]).masked_fill(x > 1, 0.5),
+    "embedding": lambda t, x, y: (
+        t.nn.functional.embedding(t.tensor([[1, 0, 1], [2, 1, 0]]), x, padding_idx=0) * y.sum()
+    ),
+    "cross_entropy": lambda t, x, y: t.nn.functional.cross_entropy(
+        x, t.tensor([3, -100, 1]), weight=t.ones(4), reduction="none", label_smoothing=0.1
+    ),
     "copies": lambda t, x, y: t.cat((x.clone(), x.T.contiguous().reshape(-1, 4)), dim=0),
 }
 
@@ -138,3 +144,34 @@ def test_the_setting(setting, told):
     env = {**os.environ, "HF_ASCEND_CPU_NODES": setting}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert told in done.stdout + done.stderr
+
+
+def test_leaves_get_gradients_of_their_own_and_add_to_them():
+    """A sum gives both leaves the same gradient, and one leaf may be used by nodes and by MindSpore's operators."""
+    found = []
+    for t in (ours, real):
+        a, b = (t.from_numpy(array(i, 3, 4)).requires_grad_() for i in range(2))
+        for _ in range(2):
+            ((a + b).sum() + t.nn.functional.silu(a).sum() + a.abs().sum() + t.cumsum(a, 0).sum()).backward()
+        b.grad.mul_(2)
+        found.append((a.grad.numpy().copy(), b.grad.numpy().copy()))
+        a.grad = None
+        seed = t.ones(3, 4)
+        (a + 1).backward(seed)
+        a.grad.mul_(5)
+        assert float(seed.sum()) == 12
+    for x, y in zip(*found, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-6)
+
+
+def test_hooks_of_leaves_see_and_replace_their_gradients():
+    found = []
+    for t in (ours, real):
+        seen = []
+        a, b = (t.from_numpy(array(i, 3, 4)).requires_grad_() for i in range(2))
+        a.register_hook(lambda g: g * 2)
+        b.register_post_accumulate_grad_hook(lambda p, seen=seen: seen.append(p.grad.sum().item()))
+        (t.nn.functional.silu(a) * t.nn.functional.gelu(b)).sum().backward()
+        found.append((a.grad.numpy(), b.grad.numpy(), np.float32(seen)))
+    for x, y in zip(*found, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_ascend.runtime import heap, workers
 
-from . import _dtypes, _fallback, _inplace, _registry
+from . import _dtypes, _fallback, _inplace, _registry, _views
 from ._grad_mode import ensure_recording
 from ._ms import ON_CPU, MsTensor, capturing, ms, raw_dtype, raw_shape, refuse, run_backward
 
@@ -44,8 +44,8 @@ def _run(*args: Any, accumulate_grad: bool) -> Any:
             "a gradient computed inside a captured function would be that of this run alone. Capture the loss, and "
             "take mindspore.value_and_grad of the captured function, or call backward() on its result"
         )
-    before = _fallback.keeping, _fallback.creating
-    _fallback.keeping, _fallback.creating = bool(args[2]), bool(args[3])
+    before = _fallback.keeping, _fallback.creating, _fallback.accumulating
+    _fallback.keeping, _fallback.creating, _fallback.accumulating = bool(args[2]), bool(args[3]), accumulate_grad
     try:
         return run_backward(*args, accumulate_grad=accumulate_grad)
     except RuntimeError as error:
@@ -56,7 +56,7 @@ def _run(*args: Any, accumulate_grad: bool) -> Any:
             ) from None
         raise
     finally:
-        _fallback.keeping, _fallback.creating = before
+        _fallback.keeping, _fallback.creating, _fallback.accumulating = before
 
 
 def backward(
@@ -158,6 +158,28 @@ def set_grad(x: Any, value: Any) -> None:
         x.__dict__["_grad_seen"] = value
 
 
+def _accumulates_here(x: Any) -> bool:
+    """Whether a node may add to the gradient of its argument `x` itself: a leaf, whose gradient no hook waits for."""
+    return x._is_leaf and "_hooked" not in x.__dict__
+
+
+def _accumulate(x: Any, gradient: Any, owned: bool) -> None:
+    """Add a tensor of PyTorch to a leaf's `.grad`, or make it that if it is `owned`: if nothing else has its memory.
+
+    Given to MindSpore, it would be copied (see own_gradient): a tenth of a training step.
+    """
+    found = get_grad(x)
+    if found is None:
+        fresh = gradient if owned or not gradient.is_contiguous() else gradient.clone()
+        set_grad(x, _registry.wrap(_fallback.from_real(fresh)))
+    else:
+        _inplace.to_shared(found).add_(gradient)
+        _views.touched(found)
+
+
+_fallback.accumulates_here, _fallback.accumulate = _accumulates_here, _accumulate
+
+
 def own_gradient(x: Any) -> None:
     """Give a leaf gradients in memory of their own.
 
@@ -199,6 +221,7 @@ def register_hook(x: Any, hook: Callable[[Any], Any]) -> Any:
         result = hook(_registry.wrap(g))
         return g if result is None else result
 
+    x.__dict__["_hooked"] = True
     return MsTensor.register_hook(x, call)
 
 

@@ -149,6 +149,10 @@ keeping = True
 """Whether the backward pass in progress keeps its graph; `_autograd` says when it need not."""
 creating = False
 """Whether the backward pass in progress is recorded itself (create_graph)."""
+accumulating = False
+"""Whether it adds to the leaves' `.grad`."""
+accumulates_here: Any = None  # bound by _autograd, as the next
+accumulate: Any = None
 _TWICE = "Trying to backward through the graph a second time. Specify retain_graph=True if you need to."
 
 
@@ -189,15 +193,26 @@ class TorchCall(MsFunction):
         else:
             results, seeds = [ctx.flat[i] for i, _ in pairs], [to_real(g).to(ctx.flat[i].dtype) for i, g in pairs]
             inputs = [ctx.leaves[i] for i in ctx.wanted]
-            found = [
-                None if g is None else from_real(g)
-                for g in real.autograd.grad(results, inputs, seeds, allow_unused=True, retain_graph=keeping)
-            ]
+            found = list(real.autograd.grad(results, inputs, seeds, allow_unused=True, retain_graph=keeping))
+            taken = [_memory_of(t) for t in (*seeds, *(g for g in found if g is not None))]
+            for i, (at, g) in enumerate(zip(ctx.wanted, found, strict=True)):
+                argument = ctx.given[at][0]()
+                if g is None:
+                    continue
+                if accumulating and argument is not None and accumulates_here(argument):
+                    accumulate(argument, g, taken.count(_memory_of(g)) == 1)
+                    found[i] = None
+                else:
+                    found[i] = from_real(g)
             if not keeping:
                 ctx.leaves = ctx.flat = ctx.given = None
         for i, g in zip(ctx.wanted, found, strict=True):
             out[i + 2] = g
         return tuple(out)
+
+
+def _memory_of(t: real.Tensor) -> int:
+    return t.untyped_storage().data_ptr()
 
 
 def _apply(call: Any, box: list[Any], tensors: Any) -> tuple[Any, ...]:

@@ -34,6 +34,8 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     # element by element
     "div": real.div, "neg": real.neg, "where": real.where, "masked_fill": real.masked_fill,
     "Tensor.__truediv__": real.div, "Tensor.__rtruediv__": lambda x, y: y / x, "Tensor.__pow__": real.pow,
+    # lookups and losses over large vocabularies
+    "embedding": real.embedding, "_C._nn.cross_entropy_loss": real._C._nn.cross_entropy_loss,
     # copies
     "cat": real.cat, "clone": real.clone, "Tensor.contiguous": real.Tensor.contiguous,
 }  # fmt: skip
