@@ -14,11 +14,11 @@ from hf_ascend.runtime.device import choose_device, find_cann
 TESTED: dict[str, tuple[str, ...]] = {
     "python": ("3.11",),
     "mindspore": ("2.10",),
-    "transformers": ("5.3", "5.15", "5.23"),
+    "transformers": ("5.3", "5.15", "5.23", "5.24"),
     "torch": ("2.13",),
 }
-"""The releases (major.minor) that tests ran on, on CPU: the whole suite on the newest, and on the older releases of
-transformers the sample of `hf-ascend conformance --sample`, with PyTorch on the same release beside it. No CANN release
+"""The releases (major.minor) that tests ran on, on CPU: the whole suite on the release that constraints.txt names, and on the other
+releases of transformers the sample of `hf-ascend conformance --sample`, with PyTorch on the same release beside it. No CANN release
 is among them: nothing has run on an NPU yet."""
 
 PACKAGES = (
