@@ -17,9 +17,9 @@ TESTED: dict[str, tuple[str, ...]] = {
     "transformers": ("5.3", "5.15", "5.23", "5.24"),
     "torch": ("2.13",),
 }
-"""The releases (major.minor) that tests ran on, on CPU: the whole suite on the release that constraints.txt names, and on the other
-releases of transformers the sample of `hf-ascend conformance --sample`, with PyTorch on the same release beside it. No CANN release
-is among them: nothing has run on an NPU yet."""
+"""The releases (major.minor) that tests ran on, on CPU: the whole suite on the release that constraints.txt names, and
+on the other releases of transformers the sample of `hf-ascend conformance --sample`, with PyTorch on the same release
+beside it. No CANN release is among them: nothing has run on an NPU yet."""
 
 PACKAGES = (
     "transformers",
