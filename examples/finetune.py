@@ -27,7 +27,7 @@ from rich.markup import escape
 DATA = Path(__file__).resolve().parent / "data" / "instructions.jsonl"
 NEEDED = ("datasets", "peft", "matplotlib", "jinja2")
 SEED = 0
-EPOCHS, BATCH, EVAL_BATCH = 2, 4, 16
+EPOCHS, BATCH, EVAL_BATCH = 1.5, 4, 16
 RATE, RANK = 2e-3, 16
 ASKED = 6  # held-out questions that are answered before and after
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
