@@ -34,7 +34,9 @@ def _at_once(args: tuple) -> bool:
     return not any("_meta" in t.__dict__ or records(t) for t in _tensors(args))
 
 
-def _shared(args: tuple) -> list:
+def shared(args: Any) -> list:
+    """`args`, with PyTorch's tensors on the same memory for tensors, also for those in lists."""
+
     def one(a: Any) -> Any:
         return to_shared(a) if is_tensor(a) else a
 
@@ -64,7 +66,7 @@ def _new(name: str) -> Callable[..., tuple]:
     def call(tensors: Any, *args: Any, **kwargs: Any) -> tuple:
         if _at_once((tensors, *args)):
             with real.no_grad():
-                return tuple(wrap(from_real(t)) for t in theirs(*_shared((tensors, *args)), **kwargs))
+                return tuple(wrap(from_real(t)) for t in theirs(*shared((tensors, *args)), **kwargs))
         return tuple(_each(name, tensors, args, kwargs))
 
     call.__doc__ = f"torch.{name} of every tensor in a list."
@@ -77,7 +79,7 @@ def _in_place(name: str) -> Callable[..., None]:
     def call(tensors: Any, *args: Any, **kwargs: Any) -> None:
         if theirs is not None and _at_once((tensors, *args)):
             with real.no_grad():
-                theirs(*_shared((tensors, *args)), **kwargs)
+                theirs(*shared((tensors, *args)), **kwargs)
             for t in tensors:
                 touched(t)
             return

@@ -9,11 +9,10 @@ import torch as real
 
 from hf_ascend import kernels
 
-from .._inplace import to_shared
 from .._ms import ON_CPU
 from .._registry import NAMESPACE
 from .._views import touched
-from ._common import is_tensor
+from .foreach import shared
 
 
 def _unscaled(grads: list[Any], grad_scale: Any) -> None:
@@ -59,8 +58,7 @@ def _by_pytorch(name: str) -> Any:
         if not ON_CPU:
             raise NotImplementedError(f"torch.{name} has no kernel on Ascend: construct the optimizer with fused=False")
         with real.no_grad():
-            theirs(*([None if t is None else to_shared(t) for t in ts] for ts in lists),
-                   **{k: to_shared(v) if is_tensor(v) else v for k, v in options.items()})  # fmt: skip
+            theirs(*shared(lists), **dict(zip(options, shared(options.values()), strict=True)))
         for t in lists[0]:
             touched(t)
 
