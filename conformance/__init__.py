@@ -15,6 +15,9 @@ Operators, `hf-ascend conformance operators`: `operators` runs, `operators_names
 `operators_check` compares, `operators_table` has skips and tolerances, `operators_ascend` reads what is called on
 Ascend, `operators_report` writes docs/OPERATORS.md.
 
+Training, `hf-ascend conformance training`: `training` compares fifty steps in six ways. Clients as they are, each a
+command of its own: `peft_suite` runs peft's tests, `examples_suite` transformers' example scripts.
+
 `coverage`      which torch names and tensor methods a package uses, and whether each is native, a fallback or missing
 
 results/ holds what was measured; nothing in it is written by hand.

@@ -47,6 +47,36 @@ CALLS = {
 }
 
 
+def test_results_and_gradients_have_pytorchs_strides():
+    # Attention gives heads in the order of its arguments' memory, so that joining them again copies nothing.
+    found = []
+    for t in (ours, real):
+        x = t.from_numpy(array(0, 2, 5, 12)).requires_grad_()
+        heads = x.view(2, 5, 3, 4).transpose(1, 2)
+        heads.retain_grad()
+        out = t.nn.functional.scaled_dot_product_attention(t.nn.functional.silu(heads), heads, heads)
+        joined = out.transpose(1, 2)
+        joined.reshape(2, 5, 12).backward(t.from_numpy(array(1, 2, 5, 12)))
+        found.append((out.stride(), joined.is_contiguous(), joined.data_ptr() == out.data_ptr(), heads.grad.stride()))
+        found.append((out.detach().numpy(), x.grad.numpy()))
+    assert found[0] == found[2]
+    for a, b in zip(found[1], found[3], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_a_strided_result_is_written_and_viewed_like_any_other():
+    x = ours.from_numpy(array(0, 3, 4)).T.requires_grad_()
+    out = ours.nn.functional.silu(x)
+    assert out.stride() == (1, 4)
+    with ours.no_grad():
+        out[0].fill_(7)
+        out.add_(1)
+    expected = real.nn.functional.silu(real.from_numpy(array(0, 3, 4)).T)
+    expected[0] = 7
+    np.testing.assert_allclose(out.detach().numpy(), (expected + 1).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(out.detach().reshape(-1).numpy(), (expected + 1).reshape(-1).numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_values_and_gradients_are_pytorchs(name):
     found = []

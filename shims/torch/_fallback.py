@@ -42,6 +42,8 @@ _COPIED = {
     _dtypes.uint64.ms,
 }
 _BF16 = _dtypes.bfloat16.ms
+_STRIDED = {real.float16, real.bfloat16, real.float32, real.float64, real.int32, real.int64}
+"""What DLPack hands to MindSpore with its strides."""
 
 
 def _bf16(x: Any) -> real.Tensor:
@@ -56,7 +58,11 @@ def from_real(t: real.Tensor) -> Any:
     t = t.detach()
     if t.layout is not real.strided:
         raise NotImplementedError(f"a tensor of layout {t.layout} has no MindSpore counterpart; call .to_dense() first")
-    t = t.cpu().contiguous().resolve_conj().resolve_neg()
+    t = t.cpu().resolve_conj().resolve_neg()
+    if not t.is_contiguous():
+        if t.dtype in _STRIDED and t.untyped_storage().nbytes() == t.numel() * t.itemsize:
+            return MsTensor.from_dlpack(real.utils.dlpack.to_dlpack(t))
+        t = t.contiguous()
     if t.dtype is real.bfloat16:
         if t.numel() == 0 or t.dim() == 0:
             return MsTensor.from_numpy(t.float().numpy()).astype(_BF16)
