@@ -159,6 +159,7 @@ def materials(folder: Path) -> None:
     import torch
     import transformers
 
+    transformers.logging.disable_progress_bar()
     rows = {"": _rows("train"), "_test": _rows("test")}
     texts = [text for question, answer, _ in rows[""] for text in (question, answer)]
 

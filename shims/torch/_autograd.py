@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch as real
 
 from hf_ascend.runtime import heap, workers
 
@@ -170,7 +171,7 @@ def _accumulate(x: Any, gradient: Any, owned: bool) -> None:
     """
     found = get_grad(x)
     if found is None:
-        fresh = gradient if owned or not gradient.is_contiguous() else gradient.clone()
+        fresh = gradient if owned and gradient.is_contiguous() else gradient.clone(memory_format=real.contiguous_format)
         set_grad(x, _registry.wrap(_fallback.from_real(fresh)))
     else:
         _inplace.to_shared(found).add_(gradient)

@@ -14,7 +14,18 @@ import torch as real
 from hf_ascend.runtime import counters
 
 from . import _dtypes
-from ._ms import ON_CPU, MsFunction, MsTensor, TensorPy, executor, refuse_capture
+from ._ms import (
+    ON_CPU,
+    MsFunction,
+    MsTensor,
+    TensorPy,
+    executor,
+    raw_address,
+    raw_dtype,
+    raw_requires_grad,
+    raw_shape,
+    refuse_capture,
+)
 
 _TO_REAL = {d.name: getattr(real, d.name) for d in (*_dtypes.ALL, *_dtypes.ABSENT.values()) if hasattr(real, d.name)}
 
@@ -23,51 +34,45 @@ _to_shared: Any = None  # bound by _inplace, which needs this module
 
 
 def to_real(x: Any) -> real.Tensor:
-    """The PyTorch tensor on the memory of a MindSpore tensor (copied only if DLPack cannot express it)."""
+    """A new PyTorch tensor on the memory of a MindSpore tensor (on a copy of it for the types in `_COPIED`)."""
     refuse_capture(x)
-    if _to_shared is not None and not TensorPy.is_contiguous(x) and 0 not in x.shape:
-        return _to_shared(x)
-    x = MsTensor.data.__get__(x)
-    if not x.shape or not x.is_contiguous() or 0 in x.shape or x.dtype in _COPIED:
-        return real.from_numpy(x.asnumpy().copy()).reshape(x.shape) if x.dtype != _BF16 else _bf16(x)
-    return real.from_dlpack(MsTensor.to_dlpack(x))
+    kind, shape = raw_dtype(x), raw_shape(x)
+    if 0 in shape:
+        return real.empty(tuple(shape), dtype=_TO_REAL[_dtypes.BY_MS[kind].name])
+    if id(kind) in _COPIED:
+        return real.from_numpy(MsTensor.data.__get__(x).asnumpy().copy()).reshape(tuple(shape))
+    return _to_shared(x)
 
 
 _COPIED = {
-    _dtypes.bool.ms,
-    _dtypes.complex64.ms,
-    _dtypes.complex128.ms,
-    _dtypes.uint16.ms,
-    _dtypes.uint32.ms,
-    _dtypes.uint64.ms,
-}
+    id(d.ms)
+    for d in (
+        _dtypes.bool, _dtypes.complex64, _dtypes.complex128, _dtypes.uint16, _dtypes.uint32, _dtypes.uint64,
+    )
+}  # fmt: skip
+"""By identity, since hashing a type of MindSpore costs more than the rest."""
 _BF16 = _dtypes.bfloat16.ms
 _STRIDED = {real.float16, real.bfloat16, real.float32, real.float64, real.int32, real.int64}
 """What DLPack hands to MindSpore with its strides."""
 
 
-def _bf16(x: Any) -> real.Tensor:
-    if 0 in x.shape:
-        return real.empty(x.shape, dtype=real.bfloat16)
-    flat = x.contiguous().reshape((-1,))
-    return real.from_dlpack(MsTensor.to_dlpack(flat)).reshape(x.shape).clone()
-
-
 def from_real(t: real.Tensor) -> Any:
-    """The MindSpore tensor on the memory of a PyTorch tensor."""
+    """The MindSpore tensor on the memory of a PyTorch tensor, with its strides if it fills its memory."""
     t = t.detach()
     if t.layout is not real.strided:
         raise NotImplementedError(f"a tensor of layout {t.layout} has no MindSpore counterpart; call .to_dense() first")
     t = t.cpu().resolve_conj().resolve_neg()
-    if not t.is_contiguous():
-        if t.dtype in _STRIDED and t.untyped_storage().nbytes() == t.numel() * t.itemsize:
-            return MsTensor.from_dlpack(real.utils.dlpack.to_dlpack(t))
-        t = t.contiguous()
+    strided = not t.is_contiguous()
+    if strided and (t.dtype not in _STRIDED or t.untyped_storage().nbytes() != t.numel() * t.itemsize):
+        t, strided = t.contiguous(), False
     if t.dtype is real.bfloat16:
         if t.numel() == 0 or t.dim() == 0:
             return MsTensor.from_numpy(t.float().numpy()).astype(_BF16)
         return MsTensor.from_dlpack(real.utils.dlpack.to_dlpack(t))
-    return MsTensor.from_numpy(t.numpy())
+    array = t.numpy()
+    x = MsTensor.from_dlpack(real.utils.dlpack.to_dlpack(t)) if strided else MsTensor.from_numpy(array)
+    x.__dict__["_np"] = (array, raw_address(x))  # what `_inplace.memory` would build
+    return x
 
 
 def _is_ms(x: Any) -> bool:
@@ -162,69 +167,111 @@ accumulate: Any = None
 _TWICE = "Trying to backward through the graph a second time. Specify retain_graph=True if you need to."
 
 
+class Call:
+    """A call of PyTorch's `fn`: its arguments with slots for the tensors, and the structure of its result.
+
+    One object of few parts: garbage collection visits whatever a step's graph holds.
+    """
+
+    __slots__ = ("args", "fn", "kwargs", "made", "nested", "structure")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]):
+        self.fn, self.args, self.kwargs = fn, _convert(args, tensors), kwargs and _convert(kwargs, tensors)
+        self.nested = bool(kwargs) or any(isinstance(a, (list, tuple, dict)) for a in self.args)
+        self.structure: Any = None
+        self.made: list[Any] | None = None
+        """Weak references to the results, once they are there, and their versions then."""
+
+    def __call__(self, reals: list[real.Tensor]) -> list[real.Tensor]:
+        """The tensors of the result for these arguments."""
+        if self.nested:
+            out = self.fn(*_fill(self.args, reals), **_fill(self.kwargs, reals))
+        else:
+            out = self.fn(*[reals[a.index] if a.__class__ is _Slot else a for a in self.args])
+        if out.__class__ is real.Tensor:
+            self.structure = _ONLY
+            return [out]
+        flat: list[real.Tensor] = []
+        self.structure = _flatten(out, flat)
+        return flat
+
+
+_ONLY = _Slot(0)
+_engine = real.autograd.Variable._execution_engine
+
+
 class TorchCall(MsFunction):
     """One PyTorch call as a node of MindSpore's autograd graph; its gradient is PyTorch's, of any order."""
 
     @staticmethod
-    def forward(ctx: Any, call: Any, box: list[Any], *tensors: Any) -> Any:
-        leaves = [to_real(t) for t in tensors]
-        wanted = [i for i, t in enumerate(tensors) if t._requires_grad and _differentiable(leaves[i])]
-        leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(leaves)]
-        flat: list[real.Tensor] = []
+    def forward(ctx: Any, call: Call, *tensors: Any) -> Any:
+        leaves, wanted = [to_real(t) for t in tensors], []
+        for i, t in enumerate(tensors):
+            if raw_requires_grad(t) and _differentiable(leaves[i]):
+                leaves[i].requires_grad_()
+                wanted.append(i)
         with real.enable_grad():
-            box.append(_flatten(call(leaves), flat))
-        ctx.leaves, ctx.wanted, ctx.flat = leaves, wanted, flat
+            flat = call(leaves)
+        ctx.call, ctx.leaves, ctx.wanted, ctx.flat = call, leaves, wanted, flat
         ctx.save_for_backward(*tensors)
         # Arguments and results know this node, if only after a write in place: strong references would keep all alive.
-        ctx.call, ctx.given = call, [(weakref.ref(t), t._version) for t in tensors]
-        results = tuple(from_real(t) for t in flat)
-        ctx.box = box
-        ctx.mark_non_differentiable(*(r for r, t in zip(results, flat, strict=True) if not t.requires_grad))
+        ctx.given, ctx.versions = [weakref.ref(t) for t in tensors], [t._version for t in tensors]
+        results = tuple([from_real(t) for t in flat])
+        if not all(t.requires_grad for t in flat):
+            ctx.mark_non_differentiable(*[r for r, t in zip(results, flat, strict=True) if not t.requires_grad])
         return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         if ctx.leaves is None:
             raise RuntimeError(_TWICE)
-        for (known, version), t in zip((*ctx.given, *ctx.box[1]), (*ctx.leaves, *ctx.flat), strict=True):
-            if (now := known()) is not None and now._version != version:
-                real.autograd.graph.increment_version(t)  # overwritten since: PyTorch complains if it needs the values
-        out: list[Any] = [None] * (len(ctx.leaves) + 2)
-        wanted = [t.requires_grad and g is not None for t, g in zip(ctx.flat, grads, strict=True)]
-        pairs = [(i, g) for i, g in enumerate(grads) if wanted[i]]
+        made, versions = ctx.call.made
+        _note_writes(ctx.given, ctx.versions, ctx.leaves)
+        _note_writes(made, versions, ctx.flat)
+        out: list[Any] = [None] * (len(ctx.leaves) + 1)
+        pairs = [(i, g) for i, g in enumerate(grads) if g is not None and ctx.flat[i].requires_grad]
         if not pairs or not ctx.wanted:
             return tuple(out)
         if creating:
-            found = _recorded_gradients(ctx, pairs)
-        else:
-            results, seeds = [ctx.flat[i] for i, _ in pairs], [to_real(g).to(ctx.flat[i].dtype) for i, g in pairs]
-            inputs = [ctx.leaves[i] for i in ctx.wanted]
-            found = list(real.autograd.grad(results, inputs, seeds, allow_unused=True, retain_graph=keeping))
-            taken = [_memory_of(t) for t in (*seeds, *(g for g in found if g is not None))]
-            for i, (at, g) in enumerate(zip(ctx.wanted, found, strict=True)):
-                argument = ctx.given[at][0]()
-                if g is None:
-                    continue
-                if accumulating and argument is not None and accumulates_here(argument):
-                    accumulate(argument, g, taken.count(_memory_of(g)) == 1)
-                    found[i] = None
-                else:
-                    found[i] = from_real(g)
-            if not keeping:
-                ctx.leaves = ctx.flat = ctx.given = None
+            for i, g in zip(ctx.wanted, _recorded_gradients(ctx, pairs), strict=True):
+                out[i + 1] = g
+            return tuple(out)
+        results = tuple([ctx.flat[i] for i, _ in pairs])
+        seeds = tuple([to_real(g).to(r.dtype) for r, (_, g) in zip(results, pairs, strict=True)])
+        inputs = tuple([ctx.leaves[i] for i in ctx.wanted])
+        # torch.autograd.grad's last line; its checks of what is right here by construction cost a fifth of a node.
+        found = _engine.run_backward(
+            results, seeds, keeping, False, inputs, allow_unreachable=True, accumulate_grad=False
+        )
         for i, g in zip(ctx.wanted, found, strict=True):
-            out[i + 2] = g
+            if g is None:
+                continue
+            argument = ctx.given[i]() if accumulating else None
+            if argument is not None and accumulates_here(argument):
+                shares = [_memory_of(t) for t in (*seeds, *found) if t is not None].count(_memory_of(g))
+                accumulate(argument, g, shares == 1)
+            else:
+                out[i + 1] = from_real(g)
+        if not keeping:
+            ctx.leaves = ctx.flat = ctx.given = None
         return tuple(out)
+
+
+def _note_writes(known: list[Any], versions: list[int], reals: list[real.Tensor]) -> None:
+    """Tell PyTorch what was overwritten since: it complains if it needs the values."""
+    for reference, version, t in zip(known, versions, reals, strict=True):
+        if (now := reference()) is not None and now._version != version:
+            real.autograd.graph.increment_version(t)
 
 
 def _memory_of(t: real.Tensor) -> int:
     return t.untyped_storage().data_ptr()
 
 
-def _apply(call: Any, box: list[Any], tensors: Any) -> tuple[Any, ...]:
-    results = TorchCall.apply(call, box, *tensors)
+def _apply(call: Call, tensors: Any) -> tuple[Any, ...]:
+    results = TorchCall.apply(call, *tensors)
     results = results if isinstance(results, tuple) else (results,)
-    box.append([(weakref.ref(r), r._version) for r in results])
+    call.made = [weakref.ref(r) for r in results], [r._version for r in results]
     return results
 
 
@@ -233,10 +280,9 @@ def _recorded_gradients(ctx: Any, pairs: list[tuple[int, Any]]) -> list[Any]:
     n, wanted, call = len(ctx.given), ctx.wanted, ctx.call
     used: list[int] = []
 
-    def gradients(reals: list[real.Tensor]) -> Any:
+    def gradients(*reals: real.Tensor) -> Any:
         inputs = [t if t.requires_grad else t.detach().requires_grad_(i in wanted) for i, t in enumerate(reals[:n])]
-        flat: list[real.Tensor] = []
-        _flatten(call(inputs), flat)
+        flat = call(inputs)
         results = [flat[i] for i, _ in pairs]
         found = real.autograd.grad(
             results, [inputs[i] for i in wanted], [g.to(r.dtype) for r, g in zip(results, reals[n:], strict=True)],
@@ -245,9 +291,10 @@ def _recorded_gradients(ctx: Any, pairs: list[tuple[int, Any]]) -> list[Any]:
         used[:] = [i for i, g in enumerate(found) if g is not None]
         return tuple(found[i] for i in used)
 
-    results = _apply(gradients, [], (*ctx.saved_tensors, *(g for _, g in pairs)))
+    tensors: list[Any] = []
+    again = Call(gradients, (*ctx.saved_tensors, *(g for _, g in pairs)), {}, tensors)
     made: list[Any] = [None] * len(wanted)
-    for i, g in zip(used, results, strict=True):
+    for i, g in zip(used, _apply(again, tensors), strict=True):
         made[i] = g
     return made
 
@@ -263,20 +310,13 @@ def _caller() -> str:
 def compute(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """PyTorch's `fn` on the memory of MindSpore tensors: MindSpore tensors, with its gradient as one node."""
     tensors: list[Any] = []
-    plan = _convert(args, tensors), _convert(kwargs, tensors)
-
-    def call(reals: list[real.Tensor]) -> Any:
-        a, k = _fill(plan, reals)
-        return fn(*a, **k)
-
-    if any(t._requires_grad for t in tensors) and executor.enable_grad():
-        box: list[Any] = []
-        results = _apply(call, box, tensors)
-        return _fill(box[0], list(results))
-    flat: list[real.Tensor] = []
-    with real.no_grad():
-        shape = _flatten(call([to_real(t) for t in tensors]), flat)
-    return _fill(shape, [from_real(t) for t in flat])
+    call = Call(fn, args, kwargs, tensors)
+    if executor.enable_grad() and any(map(raw_requires_grad, tensors)):
+        made: Any = _apply(call, tensors)
+    else:
+        with real.no_grad():
+            made = [from_real(t) for t in call([to_real(t) for t in tensors])]
+    return made[0] if call.structure is _ONLY else _fill(call.structure, list(made))
 
 
 def run(name: str, fn: Callable[..., Any], /, *args: Any, reason: str = "not registered", **kwargs: Any) -> Any:

@@ -111,6 +111,45 @@ def operand(x: Any, *others: Any) -> Any:
     return x
 
 
+_AT_ONCE = {
+    name: getattr(real.Tensor, name)
+    for name in (
+        "add_", "sub_", "mul_", "div_", "neg_", "sqrt_", "rsqrt_", "reciprocal_", "lerp_", "addcmul_", "addcdiv_",
+        "clamp_", "clamp_min_", "clamp_max_",
+    )
+}  # fmt: skip
+"""What optimizers and averages of weights call for each parameter: PyTorch computes in the tensor's own memory."""
+
+
+def at_once(name: str, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Run the in-place operator `name` in the memory of `x` if that says the same; whether it did.
+
+    It does not where something records or a graph is captured, for tensors without values, and where an argument
+    overlaps with `x` in part: there the result is computed first.
+    """
+    theirs = _AT_ONCE.get(name)
+    if theirs is None or not ON_CPU or jit_state._jit_context is not None:
+        return False
+    tensors = [x, *(a for a in args if isinstance(a, TensorPy))]
+    if any(is_meta(t) for t in tensors) or records(*tensors):
+        return False
+    if any(not isinstance(a, (TensorPy, int, float)) for a in (*args, *kwargs.values())):
+        return False
+    if any(isinstance(a, TensorPy) for a in kwargs.values()):
+        return False
+    mine = memory(x)
+    for t in tensors[1:]:
+        other = memory(t)
+        if np.may_share_memory(mine, other) and (
+            raw_address(x) != raw_address(t) or mine.strides != other.strides or mine.shape != other.shape
+        ):
+            return False
+    with real.no_grad():
+        theirs(to_shared(x), *(to_shared(a) if isinstance(a, TensorPy) else a for a in args), **kwargs)
+    _views.touched(x)
+    return True
+
+
 def assign(x: Any, value: Any, adopt: bool = True) -> Any:
     """Store `value` into `x` and return `x`: the end of every in-place operator.
 
@@ -258,6 +297,6 @@ def become(x: Any, view: Any) -> Any:
     return x
 
 
-_registry._assign, _registry._operand, _registry._become = assign, operand, become
+_registry._assign, _registry._operand, _registry._become, _registry._at_once = assign, operand, become, at_once
 _capture._mark_view = mark_captured
 _views._memory, _views._from_numpy = memory, from_numpy

@@ -3,7 +3,7 @@
 Training on the CPU is made of a few operators on large tensors, for which MindSpore's CPU kernels take two to ten times
 as long as PyTorch's, forward and backward (benchmarks/training.py). They are listed here. This is no fallback: each has
 its implementation on MindSpore as well, which smaller tensors, graph capture and Ascend use. HF_ASCEND_CPU_NODES sets
-from how many elements of an argument on (16384 if unset), or "off".
+from how many elements of an argument on (2048 if unset), or "off".
 """
 
 import math
@@ -16,7 +16,7 @@ import torch as real
 from . import _dtypes, _fallback
 from ._ms import ON_CPU, TensorPy, grad_enabled, jit_state, raw_requires_grad, raw_shape
 
-_SETTING = os.environ.get("HF_ASCEND_CPU_NODES", "16384")
+_SETTING = os.environ.get("HF_ASCEND_CPU_NODES", "2048")
 if _SETTING != "off" and not _SETTING.isdecimal():
     raise ValueError(f"HF_ASCEND_CPU_NODES={_SETTING!r}: expected a number of elements, or off")
 LARGE = int(_SETTING) if _SETTING != "off" else None

@@ -38,6 +38,7 @@ _tensor_class: Any = None
 _assign: Any = None  # bound by _inplace, which needs this module
 _operand: Any = None
 _become: Any = None
+_at_once: Any = None
 
 
 class Op:
@@ -214,15 +215,17 @@ def _publish_method(name: str, call: Callable[..., Any]) -> None:
 
 def make_inplace(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     """The in-place variant of an operator: compute, then store into the first argument."""
-    call = _autocast.uncast(name.removesuffix("_"), call)
+    call, short = _autocast.uncast(name.removesuffix("_"), call), name.removeprefix("Tensor.")
 
     def in_place(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _at_once(short, self, args, kwargs):
+            return self
         return _assign(self, call(_operand(self, *args, *kwargs.values()), *args, **kwargs))
 
     def become(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _become(self, call(self, *args, **kwargs))
 
-    if name.removeprefix("Tensor.") in _SHAPE_CHANGING:
+    if short in _SHAPE_CHANGING:
         in_place = become
 
     in_place.__name__ = in_place.__qualname__ = name

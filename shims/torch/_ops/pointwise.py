@@ -260,9 +260,14 @@ def _foreign(x: Any) -> Any:
 
 
 def _in_place_operator(name: str, fn: Callable) -> None:
-    from .._inplace import assign, operand
+    from .._inplace import assign, at_once, operand
 
-    op(f"Tensor.__i{name}__")(lambda self, other: assign(self, wrap(fn(operand(self, other), other))))
+    named = {"truediv": "div_"}.get(name, f"{name}_")
+
+    def method(self: Any, other: Any) -> Any:
+        return self if at_once(named, self, (other,), {}) else assign(self, wrap(fn(operand(self, other), other)))
+
+    op(f"Tensor.__i{name}__")(method)
 
 
 def _both_bool(a: Any, b: Any) -> bool:
