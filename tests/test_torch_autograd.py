@@ -6,6 +6,7 @@ import pytest
 import torch as real
 
 from hf_ascend import torch
+from hf_ascend.torch.utils.checkpoint import checkpoint
 
 
 def close(a, b):
@@ -198,3 +199,63 @@ def test_mindspores_functional_gradient_works_on_a_module_and_recording_goes_on(
     np.testing.assert_allclose(grads[1].asnumpy(), layer.bias.grad.numpy(), rtol=1e-5)
     assert [p.name for p in layer.trainable_params()] == ["weight", "bias"]
     assert loss.item() > 0
+
+
+SELECTIONS = {
+    "product": lambda t, e, w: e @ w,
+    "linear": lambda t, e, w: t.nn.functional.linear(e, w, w[:, 0]) + 1,
+    "batched": lambda t, e, w: t.bmm(w[None][:0], w.T[None][:0]),
+    "inner dimension": lambda t, e, w: w[:, :0] @ w.T[:0],
+    "slices": lambda t, e, w: w[:0] * w[2:2] + w.narrow(0, 1, 0),
+    "pieces": lambda t, e, w: e.split(2, -1)[1] + e.chunk(2, -1)[0],
+    "expanded": lambda t, e, w: w[:, :1].expand(4, 4)[:0],
+    "joined": lambda t, e, w: t.cat([e, w]),
+    "joined, all empty": lambda t, e, w: t.cat([e, w[:0]]),
+    "stored": lambda t, e, w: put(t, e, lambda base, keys: base.__setitem__(keys, e)),
+    "added": lambda t, e, w: put(t, e, lambda base, keys: base.__setitem__(keys, base[keys].__iadd__(e))),
+    "in place": lambda t, e, w: e.mul_(2),
+    "loss": lambda t, e, w: t.nn.functional.mse_loss(e, t.zeros(0, 4), reduction="sum"),
+}
+
+
+def put(t, e, write):
+    base = t.zeros(5, 4)
+    write(base, t.zeros(5, dtype=t.bool))
+    return base
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_a_selection_without_elements_has_a_gradient_of_zeros(name):
+    # An expert that no token was sent to, an adapter that is active nowhere.
+    for t in (torch, real):
+        w = t.ones(4, 4).requires_grad_()
+        e = t.nn.functional.linear(t.ones(5, 4)[t.zeros(5, dtype=t.bool)], w)
+        assert e.requires_grad
+        out = SELECTIONS[name](t, e, w)
+        assert out.requires_grad
+        (out.sum() + e.sum()).backward()
+        found = w.grad.numpy()
+        if t is torch:
+            ours, shape = found, tuple(out.shape)
+        else:
+            np.testing.assert_array_equal(ours, found)
+            assert shape == tuple(out.shape)
+
+
+def test_masks_and_indices_among_the_results_of_a_node_require_no_gradient():
+    class Both(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, mask):
+            return x * 2, x > 0, mask
+
+        @staticmethod
+        def backward(ctx, g, *none):
+            return g * 2, None
+
+    x = torch.tensor([1.0, -1.0], requires_grad=True)
+    results = Both.apply(x, torch.tensor([True, False]))
+    assert [r.requires_grad for r in results] == [True, False, False]
+    again = checkpoint(lambda x, mask: (x * 2, x.argmax(), mask), x, results[2], use_reentrant=True)
+    assert [r.requires_grad for r in again] == [True, False, False]
+    checkpoint(lambda x, mask: x * mask, *again[::2], use_reentrant=True).sum().backward()
+    assert x.grad.tolist() == [2, 0]

@@ -249,6 +249,33 @@ def _make(a: np.ndarray, dtype: Any) -> Any:
     return gen.view_dtype_op(_from_numpy(np.asarray(a, order="C").view(np.int16)), dtype.ms)
 
 
+class _Zeros(MsFunction):
+    """Zeros, as the result of an operator without elements: its arguments' gradients are zeros too."""
+
+    @staticmethod
+    def forward(ctx: Any, shape: tuple, dtype: Any, *sources: Any) -> Any:
+        ctx.sources = [(tuple(raw_shape(x)), x.dtype) for x in sources]
+        return zeros(shape, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        return (None, None, *(zeros(shape, dtype) for shape, dtype in ctx.sources))
+
+
+def zeros(shape: tuple, dtype: Any, *sources: Any) -> Any:
+    """Zeros of a shape, which may have no elements, recorded as a result of `sources` if one of them is.
+
+    MindSpore records no operator whose argument or result has no elements.
+    """
+    if (dtype.is_floating_point or dtype.is_complex) and executor.enable_grad():
+        recorded = [x for x in sources if x._requires_grad]
+        if recorded:
+            return _Zeros.apply(tuple(shape), dtype, *recorded)
+    if dtype is _dtypes.bfloat16:
+        return gen.cast_op(_from_numpy(np.zeros(tuple(shape), np.float32)), dtype.ms)
+    return _from_numpy(np.zeros(tuple(shape), dtype.np))
+
+
 # ---- nodes of the graph. A root is a tensor with a known place in its memory; gradients have the root's shape.
 class _Strided(MsFunction):
     """The part `place` of the memory of `root`: a view."""
@@ -360,7 +387,7 @@ def strided(x: Any, shape: tuple, strides: tuple, offset: int, dtype: Any = None
     here = part(x)
     place = Part(dtype.ms, shape, strides, offset, here.nbytes)
     if 0 in place.shape:
-        return _make(np.empty(place.shape, dtype.np), dtype)
+        return zeros(place.shape, dtype, x)
     last = offset + sum((n - 1) * s for n, s in zip(place.shape, place.strides, strict=True))
     if offset < 0 or min(place.strides, default=0) < 0 or (last + 1) * dtype.itemsize > here.nbytes:
         raise RuntimeError(
@@ -405,6 +432,7 @@ def store(x: Any, value: Any, key: Any = None, adopt: bool = False) -> None:
         x.__dict__.pop("_np", None)
         return
     if not x.numel():
+        replace_impl(x, _registry.wrap(zeros(tuple(raw_shape(x)), x.dtype, x, value)))
         return
     if not ON_CPU:
         MsTensor.copy_(x if key is None else x[key], value)  # MindSpore's own, which tracks views where it works

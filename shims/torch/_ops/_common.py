@@ -25,10 +25,11 @@ from .._ms import (
     traced,
 )
 from .._registry import op, wrap
+from .._views import zeros
 
 __all__ = [
-    "ON_CPU", "CaptureError", "bits", "capturing", "nothing", "QUIET", "MsParameter", "MsTensor", "TensorPy", "cast", "dims", "from_numpy", "host", "host_pair", "is_tensor", "memory", "ms", "np", "on_host", "op",  # noqa: E501
-    "ops", "raw_dtype", "raw_shape", "readable", "records", "shape_args", "traced", "widened", "wrap",
+    "ON_CPU", "CaptureError", "bits", "capturing", "QUIET", "MsParameter", "MsTensor", "TensorPy", "cast", "dims", "from_numpy", "host", "host_pair", "is_tensor", "memory", "ms", "np", "on_host", "op",  # noqa: E501
+    "ops", "raw_dtype", "raw_shape", "readable", "records", "shape_args", "traced", "widened", "wrap", "zeros",
 ]  # fmt: skip
 
 
@@ -89,13 +90,6 @@ def memory(x: Any) -> np.ndarray:
         a.flags.writeable = False
         return a
     return bits(x)
-
-
-def nothing(shape: Any, dtype: _dtypes.dtype) -> Any:
-    """A tensor without elements."""
-    if dtype is _dtypes.bfloat16:
-        return ops.cast(MsTensor.from_numpy(np.empty(tuple(shape), np.float32)), _BF16)
-    return from_numpy(np.empty(tuple(shape), dtype.np))
 
 
 def cast(x: Any, dtype: _dtypes.dtype) -> Any:

@@ -19,7 +19,6 @@ from ._common import (
     host,
     is_tensor,
     memory,
-    nothing,
     np,
     op,
     raw_dtype,
@@ -27,6 +26,7 @@ from ._common import (
     readable,
     records,
     wrap,
+    zeros,
 )
 
 TopK = collections.namedtuple("topk", ["values", "indices"])
@@ -170,7 +170,7 @@ def _basic_view(x: Any, keys: tuple) -> Any:
     if 0 in shape or any(k.indices(2**62)[0] == k.indices(2**62)[1] or k.stop is not None or k.start for k in slices):
         probe = np.broadcast_to(np.empty((), x.dtype.np), tuple(shape))[keys]
         if 0 in probe.shape:
-            return nothing(probe.shape, x.dtype)
+            return zeros(probe.shape, x.dtype, x)
     if not keys or all(k is Ellipsis for k in keys):
         return mint.reshape(x, tuple(shape))
     if capturing():
@@ -249,6 +249,8 @@ def setitem(self: Any, key: Any, value: Any) -> None:
         v = v.reshape(tuple(raw_shape(value))[extra:])
     v = v.expand(shape) if tuple(raw_shape(v)) != shape else v
     if 0 in shape:
+        if not capturing():
+            assign(self, self + wrap(zeros((), self.dtype, v)))  # nothing is stored, but the graph goes on from here
         return
     if capturing():
         positions = np.arange(self.numel()).reshape(tuple(raw_shape(self)))[nkey]

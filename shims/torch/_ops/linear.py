@@ -25,6 +25,7 @@ from ._common import (
     raw_shape,
     records,
     wrap,
+    zeros,
 )
 
 _FLOAT32 = ms.float32
@@ -87,7 +88,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002
             out += memory(bias)
         return from_numpy(out.reshape(*shape[:-1], n))
     if 0 in shape or n == 0:
-        return input.new_zeros((*shape[:-1], n))
+        y = zeros((*shape[:-1], n), input.dtype, input, weight)
+        return y if bias is None else wrap(y) + bias
     if not _native(input):
         out = _through_float(_mm_nt, mint.reshape(input, (-1, k)), weight)
     else:
@@ -131,9 +133,7 @@ def matmul(input: Any, other: Any) -> Any:  # noqa: A002
     if ON_CPU and records(input, other) and (large(input) or large(other)):
         return compute(real.matmul, input, other)
     if 0 in a or 0 in b:
-        if records(input, other):
-            raise NotImplementedError("products without elements have no gradient in MindSpore")
-        return input.new_zeros((*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1]))
+        return zeros((*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1]), input.dtype, input, other)
     if ON_CPU and kind is not ms.float32 and kind is not ms.float64:
         return _through_float(matmul.impls["any"], input, other)
     if host_pair(input, other):

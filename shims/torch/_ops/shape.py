@@ -13,7 +13,6 @@ from ._common import (
     host,
     is_tensor,
     memory,
-    nothing,
     np,
     op,
     ops,
@@ -22,6 +21,7 @@ from ._common import (
     records,
     shape_args,
     wrap,
+    zeros,
 )
 
 
@@ -49,7 +49,7 @@ def _known(x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _reshape(x: Any, shape: tuple[int, ...]) -> Any:
     if 0 in raw_shape(x):
-        return nothing(shape, x.dtype) if not x._requires_grad else ops.reshape(x, shape)
+        return zeros(shape, x.dtype) if not x._requires_grad else ops.reshape(x, shape)
     if ON_CPU and not TensorPy.is_contiguous(x) and not capturing():
         strides = _strides_for(tuple(raw_shape(x)), tuple(MsTensor.stride(x)), shape)
         if strides is not None:
@@ -330,7 +330,7 @@ def expand(self: Any, *size: Any, implicit: bool = False) -> Any:
             )
         want.append(s)
     if 0 in want:
-        return nothing(want, self.dtype)
+        return zeros(tuple(want), self.dtype, self)
     return MsTensor.broadcast_to(self, tuple(want)) if tuple(want) != shape else _reshape(self, shape)
 
 
@@ -444,7 +444,14 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     (d,) = dims(dim, len(raw_shape(parts[0])))
     if host(*parts):
         return from_numpy(np.concatenate([memory(x) for x in parts], axis=d))
-    parts = [x for x in parts if raw_shape(x)[d]] or parts
+    full = [x for x in parts if 0 not in raw_shape(x)]
+    if len(full) < len(parts) and records(*(empty := [x for x in parts if 0 in raw_shape(x)])) and not capturing():
+        if full:
+            return cat.impls["any"](full, d) + zeros((), parts[0].dtype, *empty)
+        size = [*raw_shape(parts[0])]
+        size[d] = sum([raw_shape(x)[d] for x in parts])
+        return zeros(tuple(size), parts[0].dtype, *parts)
+    parts = full or parts
     return mint.cat(parts, d) if len(parts) > 1 else parts[0].clone()
 
 

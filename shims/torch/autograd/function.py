@@ -46,7 +46,7 @@ class _Node(MsFunction):
         # A returned input must become a node of its own.
         outs = tuple(o.view(o.shape) if any(o is a for a in args) else o for o in outs if isinstance(o, TensorPy))
         box.append((many, out))
-        marked = getattr(user, "_not_differentiable", ())
+        marked = [*getattr(user, "_not_differentiable", ()), *without_gradient(outs)]
         if marked:
             ctx.mark_non_differentiable(*marked)
         ctx.set_materialize_grads(getattr(user, "_materialize", True))
@@ -57,6 +57,11 @@ class _Node(MsFunction):
         found = ctx.cls.backward(ctx.user, *(wrap(g) for g in grads))
         found = found if isinstance(found, tuple) else (found,)
         return (None, None, None, *found)
+
+
+def without_gradient(tensors: Any) -> list[Any]:
+    """Those of types that have no gradients: indices, masks. MindSpore would take them for results with one."""
+    return [t for t in tensors if not (t.dtype.is_floating_point or t.dtype.is_complex)]
 
 
 class Function:

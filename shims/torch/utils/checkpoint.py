@@ -17,6 +17,7 @@ from .._grad_mode import enable_grad, is_grad_enabled
 from .._ms import MsFunction, TensorPy, capturing, run_backward
 from .._ops.random import default_generator
 from .._registry import wrap
+from ..autograd.function import without_gradient
 
 
 class CheckpointError(RuntimeError):
@@ -66,7 +67,10 @@ class _Recompute(MsFunction):
         many = isinstance(out, (tuple, list))
         flat = [o for o in (out if many else (out,)) if isinstance(o, TensorPy)]
         box.append((many, out))
-        return tuple(o.view(o.shape) if any(o is t for t in tensors) else o for o in flat)
+        flat = [o.view(o.shape) if any(o is t for t in tensors) else o for o in flat]
+        if fixed := without_gradient(flat):
+            ctx.mark_non_differentiable(*fixed)
+        return tuple(flat)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
