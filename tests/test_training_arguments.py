@@ -119,3 +119,29 @@ def test_the_trainer_takes_lion_with_its_arguments(tmp_path, name):
 def test_other_optimizers_of_bitsandbytes_say_why_not(tmp_path):
     with pytest.raises(UnsupportedArgumentError, match=r'optim="paged_adamw_8bit" .*CUDA.*"adamw_torch"'):
         common.make(tmp_path, optim="paged_adamw_8bit").train()
+
+
+def columns(library, folder, **options):
+    """What a Trainer's first batch holds, of a dataset with a column that no model knows; or the error it gives."""
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list([{**row, "topic": "none", "score": 1.0} for row in common.ROWS[:4]])
+    if options.pop("strangers", False):
+        rows = rows.rename_columns({"input_ids": "words", "labels": "answers"})
+    model = library.LlamaForCausalLM(library.LlamaConfig(**common.CONFIG))
+    args = library.TrainingArguments(output_dir=str(folder), use_cpu=True, report_to=[], **options)
+    trainer = library.Trainer(model=model, args=args, train_dataset=rows)
+    try:
+        return sorted(next(iter(trainer.get_train_dataloader())))
+    except (ValueError, TypeError) as error:
+        return type(error).__name__, str(error).replace("hf_ascend.", "")
+
+
+@pytest.mark.parametrize("options", [{}, {"strangers": True}, {"label_names": ["score"]}], ids=str)
+def test_columns_that_the_model_does_not_know_are_dropped_or_refused_as_upstream_does(tmp_path, options):
+    import hf_ascend
+    import transformers
+
+    ours = columns(hf_ascend, tmp_path, **options)
+    assert ours == columns(transformers, tmp_path, **options)
+    expected = {"strangers": "ValueError", "label_names": "score"}
+    assert not options or expected[next(iter(options))] in ours
