@@ -138,8 +138,9 @@ def columns(library, folder, **options):
 
 @pytest.mark.parametrize("options", [{}, {"strangers": True}, {"label_names": ["score"]}], ids=str)
 def test_columns_that_the_model_does_not_know_are_dropped_or_refused_as_upstream_does(tmp_path, options):
-    import hf_ascend
     import transformers
+
+    import hf_ascend
 
     ours = columns(hf_ascend, tmp_path, **options)
     assert ours == columns(transformers, tmp_path, **options)
