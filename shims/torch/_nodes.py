@@ -1,4 +1,4 @@
-"""Large recorded operators on the CPU: each one node of MindSpore's graph, by PyTorch's kernels on shared memory.
+"""Large operators on the CPU, by PyTorch's kernels on shared memory; each recorded one a node of MindSpore's graph.
 
 Training on the CPU is made of a few operators on large tensors, for which MindSpore's CPU kernels take two to ten times
 as long as PyTorch's, forward and backward (benchmarks/training.py). They are listed here. This is no fallback: each has
@@ -20,8 +20,8 @@ _SETTING = os.environ.get("HF_ASCEND_CPU_NODES", "2048")
 if _SETTING != "off" and not _SETTING.isdecimal():
     raise ValueError(f"HF_ASCEND_CPU_NODES={_SETTING!r}: expected a number of elements, or off")
 LARGE = int(_SETTING) if _SETTING != "off" else None
-"""From this many elements in one argument on. Below, nodes are no slower either, but what is small stays MindSpore's, so
-that its gradients remain in use."""
+"""From this many elements in one argument on. Below, nodes are no slower either, but what is small stays MindSpore's,
+so that its gradients remain in use."""
 _F = real.nn.functional
 _OPERATORS: dict[str, Callable[..., Any]] = {
     # matrix products
@@ -40,6 +40,8 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     # copies
     "cat": real.cat, "clone": real.clone, "Tensor.contiguous": real.Tensor.contiguous,
 }  # fmt: skip
+_UNRECORDED = frozenset(("_C._nn.silu", "_C._nn.gelu", "softmax", "log_softmax", "layer_norm"))
+"""Those that PyTorch computes where nothing is recorded too, from 16 times as many elements on."""
 _KINDS = (TensorPy, int, float, str, list, tuple, _dtypes.dtype, type(None))
 """What arguments may be; numpy's scalars, arrays and what else the stand-in knows are its own to convert."""
 
@@ -50,11 +52,11 @@ def large(x: Any) -> bool:
 
 
 def node(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, the implementation of operator `name`, with PyTorch's for what is large and recorded if it is listed."""
+    """`fn`, the implementation of operator `name`, with PyTorch's for what is large if it is listed."""
     theirs = _OPERATORS.get(name)
     if theirs is None or not ON_CPU or LARGE is None:
         return fn
-    listed, copies = name == "cat", name == "Tensor.contiguous"
+    listed, copies, always = name == "cat", name == "Tensor.contiguous", name in _UNRECORDED
 
     def choose(*args: Any, **kwargs: Any) -> Any:
         if grad_enabled() and jit_state._jit_context is None:
@@ -63,6 +65,11 @@ def node(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
                 plain = all(isinstance(a, _KINDS) for a in args)
                 if plain and not (copies and TensorPy.is_contiguous(tensors[0])):
                     return _fallback.compute(theirs, *args, **kwargs)
+                return fn(*args, **kwargs)
+        if always and args and isinstance(args[0], TensorPy) and jit_state._jit_context is None:
+            many = math.prod(raw_shape(args[0])) >= 16 * LARGE
+            if many and all(isinstance(a, _KINDS) for a in args):
+                return _fallback.compute(theirs, *args, **kwargs)
         return fn(*args, **kwargs)
 
     choose.__doc__, choose.__name__ = fn.__doc__, name.rpartition(".")[2]
