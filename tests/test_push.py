@@ -17,7 +17,7 @@ SETTINGS = {
 STEPS = '''
 import hashlib, json, os, sys, threading
 import numpy as np
-import tokenizers, transformers
+import huggingface_hub, tokenizers, transformers
 import hf_ascend
 from hf_ascend import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, torch
 
@@ -60,6 +60,7 @@ def step_quietly(name, run):
         out[name] = run()
     except Exception as error:
         out[name] = {"error": [f"{type(error).__name__}: {error}", repr(error.__cause__)]}
+huggingface_hub.utils.is_jinja_available()  # asked first by two threads at once, it tells one of them no
 dead.start()
 
 step("model", lambda: str(model.push_to_hub("user/pushed")))
