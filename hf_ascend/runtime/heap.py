@@ -28,6 +28,7 @@ class _Mallinfo2(ctypes.Structure):
 
 @functools.cache
 def _libc() -> tuple[Callable[[], _Mallinfo2], Callable[[int], int]] | None:
+    """glibc's mallinfo2 and malloc_trim; the first call makes it keep what is freed."""
     try:
         libc = ctypes.CDLL(None)
         info, trim = libc.mallinfo2, libc.malloc_trim

@@ -1,8 +1,8 @@
 """Kernels for the CPU, on the tensors' own memory, one call for what would be five to ten operators.
 
-Where no gradient is recorded numpy and BLAS compute; where one is, PyTorch's kernels, as one node of the graph. They
-need no compiler, take float32, and leave everything else to upstream's own code (half precision, graph capture). A C++
-kernel may take the place of any of them under the same contract.
+Where a gradient is recorded, and for attention always, PyTorch's kernels compute, as one node of the graph; numpy does
+the rest. They need no compiler, take float32, and leave everything else to upstream's own code (half precision, graph
+capture). A C++ kernel may take the place of any of them under the same contract.
 """
 
 from typing import Any
