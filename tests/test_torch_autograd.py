@@ -259,3 +259,12 @@ def test_masks_and_indices_among_the_results_of_a_node_require_no_gradient():
     assert [r.requires_grad for r in again] == [True, False, False]
     checkpoint(lambda x, mask: x * mask, *again[::2], use_reentrant=True).sum().backward()
     assert x.grad.tolist() == [2, 0]
+
+
+def test_a_bias_that_alone_is_trained_has_a_gradient():
+    def run(t):
+        bias = t.zeros(4, requires_grad=True)
+        t.nn.functional.linear(t.ones(2, 3), t.ones(4, 3), bias).sum().backward()
+        return bias.grad
+
+    close(run(torch), run(real))

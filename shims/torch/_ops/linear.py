@@ -89,8 +89,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002
     if len(raw_shape(weight)) == 1:
         return wrap(matmul.impls["any"](input, weight)) + (bias if bias is not None else 0)
     n = raw_shape(weight)[0]
-    if _native(input) and 0 not in shape and n and host(input, weight):
-        return _blas(real.nn.functional.linear, *((input, weight) if bias is None else (input, weight, bias)))
+    operands = (input, weight) if bias is None else (input, weight, bias)
+    if _native(input) and 0 not in shape and n and host(*operands):
+        return _blas(real.nn.functional.linear, *operands)
     if 0 in shape or n == 0:
         y = zeros((*shape[:-1], n), input.dtype, input, weight)
         return y if bias is None else wrap(y) + bias
