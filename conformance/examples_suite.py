@@ -5,7 +5,7 @@ Each case is a script with its arguments, a tiny model without dropout and local
 and under Python alone; all that both wrote is compared.
 
 1. `materials` the models by real transformers, and data of examples/data as text, csv and json.
-2. `offline`   what the scripts load from the network: two metrics of `evaluate`, and nltk's sentence splitter.
+2. `offline`   what the scripts load from the network: metrics of `evaluate`, and nltk's sentence splitter.
 3. `run`       one side of a case, in a process of its own.
 4. `compare`   the losses and metrics of every step and evaluation, the predictions, the final weights.
 
@@ -39,6 +39,11 @@ _CLOCKS = ("runtime", "per_second", "total_flos", "num_input_tokens_seen")
 TRAIN = [
     "--do_train", "--do_eval", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3", "--logging_steps", "1",
     "--save_strategy", "no", "--report_to", "none", "--use_cpu", "--seed", "1",
+]  # fmt: skip
+LOOP = [
+    "--model_name_or_path", "bert", "--train_file", "pairs.csv", "--validation_file", "pairs_test.csv",
+    "--max_length", "64", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3", "--seed", "1",
+    "--num_train_epochs", "2", "--gradient_accumulation_steps", "2", "--weight_decay", "0.01",
 ]  # fmt: skip
 CASES: dict[str, tuple[str, list[str]]] = {
     "clm": ("run_clm.py", [
@@ -76,57 +81,49 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "--num_train_epochs", "2", *TRAIN,
     ]),
     "glue without Trainer": ("run_glue_no_trainer.py", [
-        "--model_name_or_path", "bert", "--train_file", "pairs.csv", "--validation_file", "pairs_test.csv",
-        "--max_length", "64", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3", "--seed", "1",
-        "--num_train_epochs", "2", "--gradient_accumulation_steps", "2", "--weight_decay", "0.01",
-        "--checkpointing_steps", "epoch", "--with_tracking", "--report_to", "tensorboard",
+        *LOOP, "--checkpointing_steps", "epoch", "--with_tracking", "--report_to", "tensorboard",
     ]),
     "glue without Trainer, resumed": ("run_glue_no_trainer.py", [
-        "--model_name_or_path", "bert", "--train_file", "pairs.csv", "--validation_file", "pairs_test.csv",
-        "--max_length", "64", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3", "--seed", "1",
-        "--num_train_epochs", "2", "--gradient_accumulation_steps", "2", "--weight_decay", "0.01",
-        "--resume_from_checkpoint", "{glue without Trainer}/epoch_0",
+        *LOOP, "--resume_from_checkpoint", "{glue without Trainer}/epoch_0",
     ]),
 }  # fmt: skip
 """Name: (script, arguments). A folder in braces is the one that this side wrote in an earlier case."""
 
-ACCURACY = """
+METRIC = """
 import datasets
 import evaluate
+{imports}
 
-
-class Accuracy(evaluate.Metric):
+class Ours(evaluate.Metric):
     def _info(self):
         return evaluate.MetricInfo(
-            description="The share of predictions that are right.", citation="", inputs_description="",
-            features=datasets.Features({k: datasets.Value("int32") for k in ("predictions", "references")}),
-        )
-
-    def _compute(self, predictions, references):
-        return {"accuracy": sum(p == r for p, r in zip(predictions, references)) / len(references)}
-"""
-MSE = ACCURACY.replace("Accuracy", "Mse").replace("int32", "float32").replace(
-    '"accuracy": sum(p == r for', '"mse": sum((p - r) ** 2 for'
-)  # fmt: skip
-ROUGE = """
-import datasets
-import evaluate
-from rouge_score import rouge_scorer
-
-
-class Rouge(evaluate.Metric):
-    def _info(self):
-        return evaluate.MetricInfo(
-            description="Mean F-measures of rouge_score.", citation="", inputs_description="",
-            features=datasets.Features({k: datasets.Value("string") for k in ("predictions", "references")}),
+            description="{description}", citation="", inputs_description="",
+            features=datasets.Features({{k: datasets.Value("{kind}") for k in ("predictions", "references")}}),
         )
 
     def _compute(self, predictions, references, use_stemmer=False):
-        kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
-        scorer = rouge_scorer.RougeScorer(kinds, use_stemmer=use_stemmer)
-        scores = [scorer.score(r, p) for p, r in zip(predictions, references)]
-        return {k: sum(s[k].fmeasure for s in scores) / len(scores) for k in kinds}
+        pairs = list(zip(predictions, references))
+        {compute}
 """
+METRICS = {
+    "accuracy": {
+        "imports": "", "kind": "int32", "description": "The share of predictions that are right.",
+        "compute": 'return {"accuracy": sum(p == r for p, r in pairs) / len(pairs)}',
+    },
+    "mse": {
+        "imports": "", "kind": "float32", "description": "The mean squared error.",
+        "compute": 'return {"mse": sum((p - r) ** 2 for p, r in pairs) / len(pairs)}',
+    },
+    "rouge": {
+        "imports": "from rouge_score import rouge_scorer\n", "kind": "string",
+        "description": "Mean F-measures of rouge_score.",
+        "compute": """kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+        scorer = rouge_scorer.RougeScorer(kinds, use_stemmer=use_stemmer)
+        scores = [scorer.score(r, p) for p, r in pairs]
+        return {k: sum(s[k].fmeasure for s in scores) / len(scores) for k in kinds}""",
+    },
+}  # fmt: skip
+"""What METRIC becomes for each metric's name."""
 
 
 def _rows(split: str) -> list[tuple[str, str, int]]:
@@ -196,9 +193,9 @@ def materials(folder: Path) -> None:
 
 def offline(folder: Path) -> None:
     """Write the metrics where `evaluate` looks first, and a sentence splitter that knows no abbreviations."""
-    for name, text in (("accuracy", ACCURACY), ("mse", MSE), ("rouge", ROUGE)):
+    for name, parts in METRICS.items():
         (folder / name).mkdir(exist_ok=True)
-        (folder / name / f"{name}.py").write_text(text)
+        (folder / name / f"{name}.py").write_text(METRIC.format(**parts))
     (folder / "nltk_data" / "tokenizers" / "punkt").mkdir(parents=True, exist_ok=True)
     punkt = folder / "nltk_data" / "tokenizers" / "punkt_tab" / "english"
     punkt.mkdir(parents=True, exist_ok=True)

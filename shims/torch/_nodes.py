@@ -58,18 +58,16 @@ def node(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
         return fn
     listed, copies, always = name == "cat", name == "Tensor.contiguous", name in _UNRECORDED
 
-    def choose(*args: Any, **kwargs: Any) -> Any:
-        if grad_enabled() and jit_state._jit_context is None:
+    def wanted(args: tuple[Any, ...]) -> bool:
+        if grad_enabled():
             tensors = [a for a in (args[0] if listed and args else args) if isinstance(a, TensorPy)]
             if any(map(raw_requires_grad, tensors)) and any(map(large, tensors)):
-                plain = all(isinstance(a, _KINDS) for a in args)
-                if plain and not (copies and TensorPy.is_contiguous(tensors[0])):
-                    return _fallback.compute(theirs, *args, **kwargs)
-                return fn(*args, **kwargs)
-        if always and args and isinstance(args[0], TensorPy) and jit_state._jit_context is None:
-            many = math.prod(raw_shape(args[0])) >= 16 * LARGE
-            if many and all(isinstance(a, _KINDS) for a in args):
-                return _fallback.compute(theirs, *args, **kwargs)
+                return not (copies and TensorPy.is_contiguous(tensors[0]))
+        return always and bool(args) and isinstance(args[0], TensorPy) and math.prod(raw_shape(args[0])) >= 16 * LARGE
+
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        if jit_state._jit_context is None and wanted(args) and all(isinstance(a, _KINDS) for a in args):
+            return _fallback.compute(theirs, *args, **kwargs)
         return fn(*args, **kwargs)
 
     choose.__doc__, choose.__name__ = fn.__doc__, name.rpartition(".")[2]

@@ -249,7 +249,7 @@ def setitem(self: Any, key: Any, value: Any) -> None:
         v = v.reshape(tuple(raw_shape(value))[extra:])
     v = v.expand(shape) if tuple(raw_shape(v)) != shape else v
     if 0 in shape:
-        if not capturing():
+        if not capturing() and records(v):
             assign(self, self + wrap(zeros((), self.dtype, v)))  # nothing is stored, but the graph goes on from here
         return
     if capturing():
