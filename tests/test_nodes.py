@@ -205,3 +205,22 @@ def test_hooks_of_leaves_see_and_replace_their_gradients():
         found.append((a.grad.numpy(), b.grad.numpy(), np.float32(seen)))
     for x, y in zip(*found, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+THREADS = """
+from mindspore.device_context.cpu.op_tuning import threads_num
+{before}
+from hf_ascend import torch
+print(float((torch.ones(3) + 1).sum()))
+try:
+    threads_num(4)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("before", ["", "threads_num(3)"])
+def test_the_threads_of_mindspores_operators_are_set_once_and_by_the_program_if_it_likes(before):
+    code = THREADS.format(before=before)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["6.0", "The 'threads_num' can not be set repeatedly."]
