@@ -1,12 +1,13 @@
 """What a Trainer says about losses that are not finite, and about memory that runs out."""
 
+import gc
 import logging
 
 import numpy as np
 import pytest
 
 import training_common as common
-from hf_ascend import LlamaConfig, LlamaForCausalLM, Trainer, torch
+from hf_ascend import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, torch
 from hf_ascend.training import NonFiniteCallback
 from hf_ascend.training.memory import TrainingOutOfMemoryError, is_out_of_memory
 from hf_ascend.training.nonfinite import NonFiniteLossError
@@ -125,6 +126,41 @@ def test_allocations_that_fail_are_recognised_and_other_errors_left_alone(tmp_pa
 
     with pytest.raises(RuntimeError, match="^shapes differ$"):
         common.make(tmp_path, model=Wrong(LlamaConfig(**common.CONFIG))).train()
+
+
+class Frozen(TrainerCallback):
+    """Notes how many objects collection passes over, and may fail."""
+
+    def __init__(self, fails):
+        self.fails, self.counts = fails, []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.counts.append(gc.get_freeze_count())
+        if self.fails:
+            raise KeyError("a callback's error")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_garbage_collection_passes_over_what_was_there_before_as_long_as_training_runs(tmp_path, fails):
+    callback = Frozen(fails)
+    trainer = common.make(tmp_path, callbacks=[callback])
+    if fails:
+        with pytest.raises(KeyError, match="a callback's error"):
+            trainer.train()
+    else:
+        trainer.train()
+    assert min(callback.counts) > 10_000
+    assert gc.get_freeze_count() == 0
+
+
+def test_objects_frozen_by_the_program_stay_so(tmp_path):
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        common.make(tmp_path).train()
+        assert 0.9 * before < gc.get_freeze_count() <= before
+    finally:
+        gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

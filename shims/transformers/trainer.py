@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 from hf_ascend.loading.staging import remove_leftovers
-from hf_ascend.training import checkpoints, memory, monitor, nonfinite, settings, stopping
+from hf_ascend.training import checkpoints, garbage, memory, monitor, nonfinite, settings, stopping
 from hf_ascend.training.captured import captured
 
 from . import trainer__upstream as upstream
@@ -36,7 +36,7 @@ class Trainer(_Upstream):
 
     @functools.wraps(_Upstream._inner_training_loop)
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
-        with memory.explained(self), captured(self):
+        with memory.explained(self), captured(self), garbage.set_aside():
             return super()._inner_training_loop(*args, **kwargs)
 
     @functools.wraps(_Upstream.training_step)
