@@ -4,9 +4,10 @@ Tensors cross over by DLPack without a copy. When a gradient will be wanted, the
 MindSpore's graph whose backward asks PyTorch's autograd. Each call is counted (`runtime.fallbacks()`).
 """
 
+import functools
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch as real
@@ -20,6 +21,8 @@ from ._ms import (
     MsTensor,
     TensorPy,
     executor,
+    gen,
+    jit_state,
     raw_address,
     raw_dtype,
     raw_requires_grad,
@@ -33,27 +36,23 @@ _TO_REAL = {d.name: getattr(real, d.name) for d in (*_dtypes.ALL, *_dtypes.ABSEN
 _to_shared: Any = None  # bound by _inplace, which needs this module
 
 
-def to_real(x: Any) -> real.Tensor:
-    """A new PyTorch tensor on the memory of a MindSpore tensor (on a copy of it for the types in `_COPIED`)."""
+def to_real(x: Any, alone: bool = True) -> real.Tensor:
+    """A PyTorch tensor on the memory of a MindSpore tensor; a new one, unless it need not stand `alone`.
+
+    A new one has a version and a gradient of its own.
+    """
+    known = x.__dict__.get("_np")
+    if known is not None and known[2] is not None and jit_state._jit_context is None and known[1] == raw_address(x):
+        return known[2].data if alone else known[2]  # what `_to_shared` would give after more questions
     refuse_capture(x)
-    kind, shape = raw_dtype(x), raw_shape(x)
-    if 0 in shape:
-        return real.empty(tuple(shape), dtype=_TO_REAL[_dtypes.BY_MS[kind].name])
-    if id(kind) in _COPIED:
-        return real.from_numpy(MsTensor.data.__get__(x).asnumpy().copy()).reshape(tuple(shape))
+    if 0 in raw_shape(x):
+        return real.empty(tuple(raw_shape(x)), dtype=_TO_REAL[_dtypes.BY_MS[raw_dtype(x)].name])
     return _to_shared(x)
 
 
-_COPIED = {
-    id(d.ms)
-    for d in (
-        _dtypes.bool, _dtypes.complex64, _dtypes.complex128, _dtypes.uint16, _dtypes.uint32, _dtypes.uint64,
-    )
-}  # fmt: skip
-"""By identity, since hashing a type of MindSpore costs more than the rest."""
 _BF16 = _dtypes.bfloat16.ms
-_STRIDED = {real.float16, real.bfloat16, real.float32, real.float64, real.int32, real.int64}
-"""What DLPack hands to MindSpore with its strides."""
+_PERMUTED = {real.float16, real.float32, real.float64, real.int32, real.int64}
+"""What MindSpore reads with its strides."""
 
 
 def from_real(t: real.Tensor) -> Any:
@@ -61,17 +60,22 @@ def from_real(t: real.Tensor) -> Any:
     t = t.detach()
     if t.layout is not real.strided:
         raise NotImplementedError(f"a tensor of layout {t.layout} has no MindSpore counterpart; call .to_dense() first")
-    t = t.cpu().resolve_conj().resolve_neg()
-    strided = not t.is_contiguous()
-    if strided and (t.dtype not in _STRIDED or t.untyped_storage().nbytes() != t.numel() * t.itemsize):
-        t, strided = t.contiguous(), False
-    if t.dtype is real.bfloat16:
+    if t.is_conj() or t.is_neg() or not t.is_cpu:
+        t = t.cpu().resolve_conj().resolve_neg()
+    kind, permuted = t.dtype, not t.is_contiguous()
+    if permuted and (kind not in _PERMUTED or t.untyped_storage().nbytes() != t.numel() * t.itemsize):
+        t, permuted = t.contiguous(), False
+    if kind is real.bfloat16:
         if t.numel() == 0 or t.dim() == 0:
             return MsTensor.from_numpy(t.float().numpy()).astype(_BF16)
         return MsTensor.from_dlpack(real.utils.dlpack.to_dlpack(t))
     array = t.numpy()
-    x = MsTensor.from_dlpack(real.utils.dlpack.to_dlpack(t)) if strided else MsTensor.from_numpy(array)
-    x.__dict__["_np"] = (array, raw_address(x))  # what `_inplace.memory` would build
+    if permuted:  # by DLPack MindSpore would first fill as much memory with zeros
+        whole = TensorPy.from_numpy(t.as_strided((t.numel(),), (1,), 0).numpy())
+        x = gen.as_strided_op(whole, tuple(t.shape), t.stride(), 0)
+    else:
+        x = TensorPy.from_numpy(array)
+    x.__dict__["_np"] = (array, raw_address(x), t)  # what `_inplace.memory` and `to_shared` would build
     return x
 
 
@@ -83,7 +87,7 @@ def _convert(x: Any, tensors: list[Any]) -> Any:
     """`x` for PyTorch; MindSpore tensors are appended to `tensors` and become placeholders."""
     if _is_ms(x):
         tensors.append(x)
-        return _Slot(len(tensors) - 1)
+        return _slot(len(tensors) - 1)
     if isinstance(x, _dtypes.dtype):
         return _TO_REAL[x.name]
     if type(x).__module__.startswith("hf_ascend.torch"):
@@ -108,6 +112,9 @@ class _Slot:
         self.index = index
 
 
+_slot = functools.cache(_Slot)
+
+
 def _fill(x: Any, tensors: list[real.Tensor]) -> Any:
     if isinstance(x, _Slot):
         return tensors[x.index]
@@ -126,7 +133,7 @@ def _flatten(x: Any, out: list[real.Tensor]) -> Any:
     """Collects the PyTorch tensors of a result; returns its structure with slots."""
     if isinstance(x, real.Tensor):
         out.append(x)
-        return _Slot(len(out) - 1)
+        return _slot(len(out) - 1)
     if isinstance(x, (list, tuple)):
         made = [_flatten(v, out) for v in x]
         if hasattr(x, "_fields") or hasattr(type(x), "n_fields"):
@@ -164,30 +171,71 @@ accumulating = False
 """Whether it adds to the leaves' `.grad`."""
 accumulates_here: Any = None  # bound by _autograd, as the next
 accumulate: Any = None
+Formula: Any = None  # bound by _formulas, as the next
+apply_formula: Any = None
 _TWICE = "Trying to backward through the graph a second time. Specify retain_graph=True if you need to."
 
 
 class Call:
     """A call of PyTorch's `fn`: its arguments with slots for the tensors, and the structure of its result.
 
-    One object of few parts: garbage collection visits whatever a step's graph holds.
+    One that is a node of the graph also keeps what its backward needs, in one object of few parts: garbage collection
+    visits whatever a step's graph holds.
     """
 
-    __slots__ = ("args", "fn", "kwargs", "made", "nested", "structure")
+    __slots__ = ("args", "flat", "fn", "given", "kwargs", "leaves", "made", "nested", "structure", "versions", "wanted")
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]):
-        self.fn, self.args, self.kwargs = fn, _convert(args, tensors), kwargs and _convert(kwargs, tensors)
-        self.nested = bool(kwargs) or any(isinstance(a, (list, tuple, dict)) for a in self.args)
-        self.structure: Any = None
-        self.made: list[Any] | None = None
-        """Weak references to the results, once they are there, and their versions then."""
+        made, nested = [], False
+        for a in args:
+            if isinstance(a, TensorPy):
+                made.append(_slot(len(tensors)))
+                tensors.append(a)
+            elif a is None or a.__class__ in _PLAIN:
+                made.append(a)
+            else:
+                made.append(_convert(a, tensors))
+                nested = nested or isinstance(a, (list, tuple, dict))
+        self.fn, self.args, self.structure, direct = fn, tuple(made), None, len(tensors)
+        self.kwargs = _convert(kwargs, tensors) if kwargs else _NO_OPTIONS
+        self.nested = nested or len(tensors) > direct
+        """Whether tensors are deeper than among the arguments themselves."""
+        self.leaves: Any = None
+        """PyTorch's tensors of the arguments, or what a formula keeps, until the graph is freed."""
+        self.given: Any = None
+        """Weak references to the arguments; strong ones, and such to the results, would keep all alive."""
+        self.made: Any = None
+        """What the results know of their memory, then weak references to them."""
+        self.versions: tuple[int, ...] = ()
+        """Those of the arguments and then of the results, as they were when the node was made."""
+
+    def fill(self, fn: Callable[..., Any], reals: list[real.Tensor]) -> Any:
+        """`fn` of the arguments, with these tensors."""
+        if self.nested:
+            return fn(*_fill(self.args, reals), **_fill(self.kwargs, reals))
+        return fn(*[reals[a.index] if a.__class__ is _Slot else a for a in self.args], **self.kwargs)
+
+    def finish(self, ctx: Any, tensors: tuple[Any, ...], flat: Sequence[real.Tensor]) -> tuple[Any, ...]:
+        """The results of a node for MindSpore. Notes what may be written to before the backward pass."""
+        ctx.save_for_backward(*tensors)
+        self.given, self.versions = tuple([weakref.ref(t) for t in tensors]), tuple([t._version for t in tensors])
+        results = tuple([from_real(t) for t in flat])
+        self.made = [r.__dict__.get("_np") for r in results]
+        return results
+
+    def attach(self, results: Any) -> tuple[Any, ...]:
+        """The same results as MindSpore's graph gives them out, which are other objects."""
+        results = results if isinstance(results, tuple) else (results,)
+        for r, known in zip(results, self.made, strict=True):
+            if known is not None:
+                r.__dict__["_np"] = known
+        self.made = tuple([weakref.ref(r) for r in results])
+        self.versions += tuple([r._version for r in results])
+        return results
 
     def __call__(self, reals: list[real.Tensor]) -> list[real.Tensor]:
         """The tensors of the result for these arguments."""
-        if self.nested:
-            out = self.fn(*_fill(self.args, reals), **_fill(self.kwargs, reals))
-        else:
-            out = self.fn(*[reals[a.index] if a.__class__ is _Slot else a for a in self.args])
+        out = self.fill(self.fn, reals)
         if out.__class__ is real.Tensor:
             self.structure = _ONLY
             return [out]
@@ -196,7 +244,9 @@ class Call:
         return flat
 
 
-_ONLY = _Slot(0)
+_PLAIN = frozenset((int, float, bool, str))
+_NO_OPTIONS: dict[str, Any] = {}
+_ONLY = _slot(0)
 _engine = real.autograd.Variable._execution_engine
 
 
@@ -210,58 +260,67 @@ class TorchCall(MsFunction):
             if raw_requires_grad(t) and _differentiable(leaves[i]):
                 leaves[i].requires_grad_()
                 wanted.append(i)
-        with real.enable_grad():
+        if real.is_grad_enabled():
             flat = call(leaves)
-        ctx.call, ctx.leaves, ctx.wanted, ctx.flat = call, leaves, wanted, flat
-        ctx.save_for_backward(*tensors)
-        # Arguments and results know this node, if only after a write in place: strong references would keep all alive.
-        ctx.given, ctx.versions = [weakref.ref(t) for t in tensors], [t._version for t in tensors]
-        results = tuple([from_real(t) for t in flat])
+        else:
+            with real.enable_grad():
+                flat = call(leaves)
+        call.leaves, call.wanted, call.flat, ctx.call = leaves, tuple(wanted), flat, call
+        results = call.finish(ctx, tensors, flat)
         if not all(t.requires_grad for t in flat):
             ctx.mark_non_differentiable(*[r for r, t in zip(results, flat, strict=True) if not t.requires_grad])
         return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        if ctx.leaves is None:
+        call = ctx.call
+        leaves, flat, wanted = call.leaves, call.flat, call.wanted
+        if leaves is None:
             raise RuntimeError(_TWICE)
-        made, versions = ctx.call.made
-        _note_writes(ctx.given, ctx.versions, ctx.leaves)
-        _note_writes(made, versions, ctx.flat)
-        out: list[Any] = [None] * (len(ctx.leaves) + 1)
-        pairs = [(i, g) for i, g in enumerate(grads) if g is not None and ctx.flat[i].requires_grad]
-        if not pairs or not ctx.wanted:
+        for reference, version, t in zip(call.given + call.made, call.versions, leaves + flat, strict=True):
+            # Tell PyTorch what was overwritten since: it complains if it needs the values.
+            if (now := reference()) is not None and now._version != version:
+                real.autograd.graph.increment_version(t)
+        out: list[Any] = [None] * (len(leaves) + 1)
+        pairs = [(i, g) for i, g in enumerate(grads) if g is not None and flat[i].requires_grad]
+        if not pairs or not wanted:
             return tuple(out)
         if creating:
-            for i, g in zip(ctx.wanted, _recorded_gradients(ctx, pairs), strict=True):
+            for i, g in zip(wanted, _recorded_gradients(ctx, pairs), strict=True):
                 out[i + 1] = g
             return tuple(out)
-        results = tuple([ctx.flat[i] for i, _ in pairs])
-        seeds = tuple([to_real(g).to(r.dtype) for r, (_, g) in zip(results, pairs, strict=True)])
-        inputs = tuple([ctx.leaves[i] for i in ctx.wanted])
+        results = tuple([flat[i] for i, _ in pairs])
+        seeds = tuple([_as(to_real(g), r.dtype) for r, (_, g) in zip(results, pairs, strict=True)])
+        inputs = tuple([leaves[i] for i in wanted])
         # torch.autograd.grad's last line; its checks of what is right here by construction cost a fifth of a node.
         found = _engine.run_backward(
             results, seeds, keeping, False, inputs, allow_unreachable=True, accumulate_grad=False
         )
-        for i, g in zip(ctx.wanted, found, strict=True):
-            if g is None:
-                continue
-            argument = ctx.given[i]() if accumulating else None
-            if argument is not None and accumulates_here(argument):
-                shares = [_memory_of(t) for t in (*seeds, *found) if t is not None].count(_memory_of(g))
-                accumulate(argument, g, shares == 1)
-            else:
-                out[i + 1] = from_real(g)
+        give(call, seeds, dict(zip(wanted, found, strict=True)), out)
         if not keeping:
-            ctx.leaves = ctx.flat = ctx.given = None
+            call.leaves = call.flat = call.given = None
         return tuple(out)
 
 
-def _note_writes(known: list[Any], versions: list[int], reals: list[real.Tensor]) -> None:
-    """Tell PyTorch what was overwritten since: it complains if it needs the values."""
-    for reference, version, t in zip(known, versions, reals, strict=True):
-        if (now := reference()) is not None and now._version != version:
-            real.autograd.graph.increment_version(t)
+_apply_node = super(MsFunction, TorchCall).apply
+"""MindSpore's `apply` without its Python, which would look for a setup_context each time."""
+
+
+def _as(t: real.Tensor, dtype: real.dtype) -> real.Tensor:
+    return t if t.dtype is dtype else t.to(dtype)
+
+
+def give(call: Call, seeds: Sequence[Any], found: dict[int, Any], out: list[Any]) -> None:
+    """Add the gradients found, by argument, to leaves here, or put them into `out`, whose first is for `call`."""
+    for i, g in found.items():
+        if g is None:
+            continue
+        argument = call.given[i]() if accumulating else None
+        if argument is not None and accumulates_here(argument):
+            shares = [_memory_of(t) for t in (*seeds, *found.values()) if t is not None].count(_memory_of(g))
+            accumulate(argument, g, shares == 1)
+        else:
+            out[i + 1] = from_real(g)
 
 
 def _memory_of(t: real.Tensor) -> int:
@@ -269,15 +328,14 @@ def _memory_of(t: real.Tensor) -> int:
 
 
 def _apply(call: Call, tensors: Any) -> tuple[Any, ...]:
-    results = TorchCall.apply(call, *tensors)
-    results = results if isinstance(results, tuple) else (results,)
-    call.made = [weakref.ref(r) for r in results], [r._version for r in results]
-    return results
+    if call.fn.__class__ is Formula and not call.nested and call.fill(call.fn.fits, tensors):
+        return call.attach(apply_formula(call, *tensors))
+    return call.attach(_apply_node(call, *tensors))
 
 
 def _recorded_gradients(ctx: Any, pairs: list[tuple[int, Any]]) -> list[Any]:
     """The gradients as the results of a node of their own, which computes the call once more."""
-    n, wanted, call = len(ctx.given), ctx.wanted, ctx.call
+    call, wanted, n = ctx.call, ctx.call.wanted, len(ctx.call.given)
     used: list[int] = []
 
     def gradients(*reals: real.Tensor) -> Any:

@@ -50,7 +50,7 @@ def memory(x: Any) -> np.ndarray:
     # The array holds the storage, not `x`: a recorded in-place write can give `x` another.
     a = np.asarray(_views._Raw(TensorPy.untyped_storage(x), address, shape, d, strides))
     if jit_state._jit_context is None:  # a capture takes what has this for a constant
-        x.__dict__["_np"] = (a, address)
+        x.__dict__["_np"] = (a, address, None)
     return a
 
 
@@ -60,9 +60,17 @@ def to_shared(x: Any) -> real.Tensor:
     Who has PyTorch write there calls `_views.touched(x)`.
     """
     a = memory(x)
+    known = x.__dict__.get("_np")
+    if known is not None and known[2] is not None:
+        return known[2].data  # another tensor each time: it gets a version and a gradient of its own
     if raw_dtype(x) is _dtypes.bfloat16.ms:
-        return real.from_numpy(a.view(np.int16)).view(real.bfloat16)
-    return real.from_numpy(a)
+        t = real.from_numpy(a.view(np.int16)).view(real.bfloat16)
+    else:
+        t = real.from_numpy(a)
+    if known is not None:
+        x.__dict__["_np"] = (a, known[1], t)
+        return t.data
+    return t
 
 
 _fallback._to_shared = to_shared
@@ -76,7 +84,7 @@ def from_numpy(a: np.ndarray) -> Any:
     x = MsTensor.from_numpy(a)
     # Kept for `memory`, which would build the same array again; checked there against the tensor's address, since
     # MindSpore may give the tensor other memory (set_data, a swap).
-    x.__dict__["_np"] = (a, raw_address(x))
+    x.__dict__["_np"] = (a, raw_address(x), None)
     return x
 
 

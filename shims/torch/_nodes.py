@@ -13,7 +13,7 @@ from typing import Any
 
 import torch as real
 
-from . import _dtypes, _fallback
+from . import _dtypes, _fallback, _formulas
 from ._ms import ON_CPU, TensorPy, grad_enabled, jit_state, raw_requires_grad, raw_shape
 
 _SETTING = os.environ.get("HF_ASCEND_CPU_NODES", "2048")
@@ -25,7 +25,7 @@ so that its gradients remain in use."""
 _F = real.nn.functional
 _OPERATORS: dict[str, Callable[..., Any]] = {
     # matrix products
-    "_C._nn.linear": _F.linear, "bmm": real.bmm, "baddbmm": real.baddbmm, "addmm": real.addmm,
+    "_C._nn.linear": _formulas.LINEAR, "bmm": real.bmm, "baddbmm": real.baddbmm, "addmm": real.addmm,
     "einsum": real.einsum,
     # activations
     "_C._nn.silu": _F.silu, "_C._nn.gelu": _F.gelu, "relu": real.relu, "tanh": real.tanh, "sigmoid": real.sigmoid,
