@@ -120,6 +120,12 @@ def test_gradients_of_gradients(name):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_a_key_without_gradient_stays_without():
+    q, k, cos, sin = (ours.from_numpy(array(i, *s)) for i, s in enumerate(CASES["rotary"][1]))
+    turned = kernels.rotary(q.requires_grad_(), k, cos, sin)
+    assert [x.requires_grad for x in turned] == [True, False]
+
+
 def test_angles_that_are_trained_get_their_gradient(formulas):
     found = []
     for t in (ours, real):

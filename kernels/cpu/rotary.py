@@ -70,10 +70,11 @@ def _backward(kept: Any, gradients: Any, wanted: Any) -> Any:
 
 
 def _fits(query: Any, key: Any, cos: Any, sin: Any, style: str) -> bool:
-    """No gradient of the angles is asked for, and they broadcast to query and key, not these to them."""
+    """Query and key have a gradient, the angles none; and these broadcast to those, not the other way round."""
     shape = tuple(cos.shape)
     return (
-        not (cos.requires_grad or sin.requires_grad) and tuple(sin.shape) == shape and shape[-1] % 2 == 0
+        [x.requires_grad for x in (query, key, cos, sin)] == [True, True, False, False]
+        and tuple(sin.shape) == shape and shape[-1] % 2 == 0
         and all(
             len(shape) <= len(x.shape) and shape[-1] <= x.shape[-1]
             and all(c in (1, n) for c, n in zip(shape[-2::-1], tuple(x.shape)[-2::-1]))  # noqa: B905
