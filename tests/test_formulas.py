@@ -61,7 +61,7 @@ CASES = {
         lambda t, q, k, c, s: rotated(t, "half", q, k, c, s), ((2, 3, 5, 8), (2, 1, 5, 8), (1, 1, 5, 8), (1, 1, 5, 8)),
     ),
     "rotary of neighbours, in part": (
-        lambda t, q, k, c, s: rotated(t, "interleaved", q, k, c, s), ((2, 3, 5, 8), (2, 1, 5, 8), (5, 6), (5, 6)),
+        lambda t, q, k, c, s: rotated(t, "pairs", q, k, c, s), ((2, 3, 5, 8), (2, 1, 5, 8), (5, 6), (5, 6)),
     ),
     "rotary of transposed heads": (
         lambda t, q, k, c, s: rotated(t, "half", q.transpose(1, 2), k.transpose(1, 2), c, s),

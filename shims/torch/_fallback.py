@@ -286,8 +286,7 @@ class TorchCall(MsFunction):
         if not pairs or not wanted:
             return tuple(out)
         if creating:
-            for i, g in zip(wanted, _recorded_gradients(ctx, pairs), strict=True):
-                out[i + 1] = g
+            give_recorded(ctx, pairs, out)
             return tuple(out)
         results = tuple([flat[i] for i, _ in pairs])
         seeds = tuple([_as(to_real(g), r.dtype) for r, (_, g) in zip(results, pairs, strict=True)])
@@ -333,8 +332,8 @@ def _apply(call: Call, tensors: Any) -> tuple[Any, ...]:
     return call.attach(_apply_node(call, *tensors))
 
 
-def _recorded_gradients(ctx: Any, pairs: list[tuple[int, Any]]) -> list[Any]:
-    """The gradients as the results of a node of their own, which computes the call once more."""
+def give_recorded(ctx: Any, pairs: list[tuple[int, Any]], out: list[Any]) -> None:
+    """Put the gradients into `out`, as `give` does: results of a node of their own that computes the call again."""
     call, wanted, n = ctx.call, ctx.call.wanted, len(ctx.call.given)
     used: list[int] = []
 
@@ -351,10 +350,8 @@ def _recorded_gradients(ctx: Any, pairs: list[tuple[int, Any]]) -> list[Any]:
 
     tensors: list[Any] = []
     again = Call(gradients, (*ctx.saved_tensors, *(g for _, g in pairs)), {}, tensors)
-    made: list[Any] = [None] * len(wanted)
     for i, g in zip(used, _apply(again, tensors), strict=True):
-        made[i] = g
-    return made
+        out[wanted[i] + 1] = g
 
 
 def _caller() -> str:

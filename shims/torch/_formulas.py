@@ -66,9 +66,7 @@ class FormulaNode(MsFunction):
                     f"{now._version}; expected version {call.versions[i]} instead."
                 )
         if _fallback.creating:
-            pairs = [(i, g) for i, g in enumerate(grads) if g is not None]
-            for i, g in zip(wanted, _fallback._recorded_gradients(ctx, pairs), strict=True):
-                out[i + 1] = g
+            _fallback.give_recorded(ctx, [(i, g) for i, g in enumerate(grads) if g is not None], out)
             return tuple(out)
         seeds = [None if g is None else to_real(g, alone=False) for g in grads]
         _fallback.give(call, seeds, call.fn.backward(call.leaves, seeds, wanted), out)

@@ -61,6 +61,8 @@ def to_shared(x: Any) -> real.Tensor:
     """
     a = memory(x)
     known = x.__dict__.get("_np")
+    if known is not None and known[0] is not a:
+        known = None  # of earlier memory: without elements, or in a capture, `memory` keeps nothing
     if known is not None and known[2] is not None:
         return known[2].data  # another tensor each time: it gets a version and a gradient of its own
     if raw_dtype(x) is _dtypes.bfloat16.ms:
